@@ -1,0 +1,1 @@
+"""Plugins for pipeline-flow: Arrow files, and the largest rows of a table."""

@@ -1,0 +1,304 @@
+"""One pipeline: its phases in their order, the data between them, and what it leaves behind when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pipeline_flow.core import tables
+from pipeline_flow.core.context import CancelFlag
+from pipeline_flow.core.suggest import hint
+from pipeline_flow.engine import loading, value
+from pipeline_flow.engine.loading import side_by_side
+from pipeline_flow.engine.mask import masked
+from pipeline_flow.engine.result import PipelineResult
+from pipeline_flow.engine.step import Step, failure_of
+from pipeline_flow.errors import DataError, InternalError, PipelineFlowError
+from pipeline_flow.events import (
+    DataStaged,
+    Notice,
+    PhaseFinished,
+    PhaseStarted,
+    PipelineFinished,
+    PipelineStarted,
+    Status,
+)
+from pipeline_flow.plan.model import EXTRACT, LOAD, TRANSFORM, TRANSFORM_AT_LOAD
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from pipeline_flow.engine.scope import RunScope
+    from pipeline_flow.engine.value import Value
+    from pipeline_flow.plan.model import PhasePlan, PipelinePlan, StepPlan
+
+
+class _Phase:
+    """The steps of one phase, as the engine runs them."""
+
+    __slots__ = ("merge", "name", "post", "pre", "steps")
+
+    def __init__(self, plan: PhasePlan, make: Callable[[StepPlan], Step]) -> None:
+        self.name = plan.name
+        self.pre = [make(step) for step in plan.pre]
+        self.steps = [make(step) for step in plan.steps]
+        self.merge = None if plan.merge is None else make(plan.merge)
+        self.post = [make(step) for step in plan.post]
+
+    def all_steps(self) -> list[Step]:
+        merge = [] if self.merge is None else [self.merge]
+        return [*self.pre, *self.steps, *merge, *self.post]
+
+
+class Pipeline:
+    """Runs one pipeline of a plan.
+
+    Args:
+        scope: the run.
+        plan: the pipeline.
+        parallelism: how many of its steps may run at once.
+    """
+
+    def __init__(self, scope: RunScope, plan: PipelinePlan, parallelism: int) -> None:
+        self._scope = scope
+        self._plan = plan
+        self._lane = scope.threads.lane()
+        most = max(len(phase.steps) + len(phase.pre) + len(phase.post) for phase in plan.phases)
+        slots = asyncio.Semaphore(parallelism) if most > parallelism else None
+        self._phases = [
+            _Phase(phase, lambda step: Step(scope, step, self._lane, slots)) for phase in plan.phases
+        ]
+        self._steps = [step for phase in self._phases for step in phase.all_steps()]
+        self._data: Value | dict[str, Value] | None = None
+        self._tables_of: dict[str, tuple[str, ...]] = {}  # by the id of an extract step beside others
+        self._committed: list[str] = []
+        self.result = PipelineResult(plan.name, Status.CANCELLED)
+
+    async def run(self) -> PipelineResult:
+        """Runs the pipeline; a failure is in the result.
+
+        Raises:
+            CancelledError: the run was cancelled; the pipeline has been rolled back, and told so. Its ``result`` is set.
+        """
+        clock = self._scope.clock
+        started = clock.monotonic()
+        status = Status.CANCELLED
+        error: Exception | None = None
+        self._scope.tell(PipelineStarted, pipeline=self._plan.name)
+        try:
+            await self._build()
+            for phase in self._phases:
+                await self._run_phase(phase)
+            status = Status.SUCCEEDED
+        except PipelineFlowError as caught:
+            status, error = Status.FAILED, caught
+        except Exception as caught:  # noqa: BLE001 - a bug of ours; the other pipelines go on all the same
+            status, error = Status.FAILED, InternalError(f"{type(caught).__name__}: {caught}")
+            error.__cause__ = caught
+        finally:
+            self._end(status, error, clock.monotonic() - started)
+        return self.result
+
+    def _end(self, status: Status, error: Exception | None, seconds: float) -> None:
+        self._replace(None)
+        if any(step.abandoned for step in self._steps):
+            self._notice("a step did not stop in time; its thread was left behind")
+        self._lane.release()
+        failure = None
+        if error is not None:
+            failure, error = failure_of(error, self._scope.redact), masked(error, self._scope.redact)
+        reason = self._scope.why_cancelled if status is Status.CANCELLED else ""
+        self.result = PipelineResult(
+            self._plan.name,
+            status,
+            seconds,
+            reason,
+            failure,
+            steps=tuple(step.result for step in self._steps if step.result is not None),
+            committed=tuple(self._committed),
+            error=error,
+        )
+        for step in self._steps:
+            step.forget_plugin()
+        self._scope.tell(
+            PipelineFinished,
+            pipeline=self._plan.name,
+            status=status,
+            seconds=seconds,
+            failure=failure,
+            reason=reason,
+        )
+
+    def _notice(self, text: str) -> None:
+        self._scope.tell(Notice, text=text, pipeline=self._plan.name, level="warning")
+
+    async def _build(self) -> None:
+        """Makes every plugin before the first step, so that a constructor's error shows before a long extract.
+
+        What a synchronous plugin's own constructor makes may be bound to its thread, so it runs there.
+        """
+        in_thread = []
+        for step in self._steps:
+            if step.is_sync and step.has_own_constructor:
+                in_thread.append(step)
+            else:
+                step.build()
+        if in_thread:
+            await self._lane.run(CancelFlag(), _build_all, in_thread)
+
+    async def _run_phase(self, phase: _Phase) -> None:
+        scope, name = self._scope, self._plan.name
+        scope.tell(PhaseStarted, pipeline=name, phase=phase.name)
+        started = scope.clock.monotonic()
+        status = Status.CANCELLED
+        try:
+            await self._phase_of(phase.name)(phase)
+            status = Status.SUCCEEDED
+        except Exception:
+            status = Status.FAILED
+            raise
+        finally:
+            seconds = scope.clock.monotonic() - started
+            scope.tell(PhaseFinished, pipeline=name, phase=phase.name, status=status, seconds=seconds)
+
+    # ------------------------------------------------------------------------------------------ phases
+
+    def _phase_of(self, name: str) -> Callable[[_Phase], Awaitable[None]]:
+        return {
+            EXTRACT: self._extract,
+            TRANSFORM: self._transform,
+            LOAD: self._load,
+            TRANSFORM_AT_LOAD: self._transform_at_load,
+        }[name]
+
+    async def _extract(self, phase: _Phase) -> None:
+        await side_by_side([step.call_async(hold=False) for step in phase.pre])
+        steps = phase.steps
+        raw = len(steps) == 1 and self._next_takes_anything(phase)
+        found: dict[str, Value | dict[str, Value]] = {}
+
+        async def keep(step: Step) -> None:
+            found[step.plan.address.step] = await step.call_async(raw=raw)
+
+        try:
+            await side_by_side([keep(step) for step in steps])
+        except BaseException:
+            for item in found.values():
+                value.close_data(item)
+            raise
+        self._data = found[steps[0].plan.address.step] if len(steps) == 1 else self._joined(steps, found)
+        if phase.merge is not None:
+            self._replace(await phase.merge.call_sync(self._data, raw=self._next_takes_anything(phase)))
+        for step in phase.post:
+            if step.may_join:  # it sees no data
+                await step.call_async(hold=False)
+                continue
+            after = await step.call_post(self._picked(step))
+            if isinstance(after, dict) or not after.is_nothing:
+                self._replace(after)
+        self._tell_staged(phase)
+
+    def _joined(self, steps: Sequence[Step], found: dict[str, Value | dict[str, Value]]) -> dict[str, Value]:
+        """What several extract steps gave, by their ids; the tables of a step as ``step__table``."""
+        joined: dict[str, Value] = {}
+        for name in (step.plan.address.step for step in steps):
+            own = found[name]
+            if isinstance(own, dict):
+                self._tables_of[name] = tuple(own)
+                own = {tables.joint(name, table): item for table, item in own.items()}
+            else:
+                own = {name: own}
+            for taken in joined.keys() & own.keys():
+                for item in found.values():
+                    value.close_data(item)
+                raise DataError(
+                    f"two tables would be called `{taken}`", hint=f"give the step `{name}` another id"
+                )
+            joined |= own
+        return joined
+
+    async def _transform(self, phase: _Phase) -> None:
+        for index, step in enumerate(phase.steps):
+            following = phase.steps[index + 1 : index + 2]
+            raw = following[0].takes_anything if following else self._next_takes_anything(phase)
+            self._replace(await step.call_sync(self._picked(step), raw=raw))
+        if phase.steps:
+            self._tell_staged(phase)
+
+    async def _load(self, phase: _Phase) -> None:
+        groups = loading.groups_of(self._scope, phase.steps, self._picked, (*phase.pre, *phase.post))
+        joined = frozenset[Step]().union(*(group.hooks for group in groups))
+        others = [step for step in phase.steps if not step.plan.atomic]
+        await side_by_side([step.call_async(hold=False) for step in phase.pre if step not in joined])
+        await loading.load(self._scope, groups, others, self._picked, self._committed)
+        await side_by_side(
+            [
+                step.call_async(None if step.may_join else self._picked(step), hold=False)
+                for step in phase.post
+                if step not in joined
+            ]
+        )
+        self._replace(None)
+
+    async def _transform_at_load(self, phase: _Phase) -> None:
+        for step in phase.steps:
+            await step.call_sync(hold=False)
+
+    # ------------------------------------------------------------------------------------------ data
+
+    def _picked(self, step: Step) -> Value | dict[str, Value]:
+        data = self._data
+        if data is None:
+            raise AssertionError("a phase that hands on data has run before")
+        wanted = step.plan.input
+        if wanted is None or not isinstance(data, dict):
+            return data
+        if wanted in data:
+            return data[wanted]
+        if wanted in self._tables_of:
+            named = {table: tables.joint(wanted, table) for table in self._tables_of[wanted]}
+            return {table: data[name] for table, name in named.items() if name in data}
+        alike = [name for name in data if tables.same(name, wanted)]
+        if len(alike) == 1:
+            return data[alike[0]]
+        raise step.fail(DataError(f"there is no table `{wanted}`", hint=hint(wanted, data, "there are")))
+
+    def _replace(self, data: Value | dict[str, Value] | None) -> None:
+        """Makes ``data`` what the next step gets, and frees what was there."""
+        if self._data is not data:
+            value.close_data(self._data, but=data)
+        self._data = data
+
+    def _next_takes_anything(self, phase: _Phase) -> bool:
+        """Whether one plugin alone reads what ``phase`` hands on, and does not say what it wants.
+
+        Then an iterator passes as it is; a second reader would find it empty.
+        """
+        if phase.name == EXTRACT and not all(step.may_join for step in phase.post):
+            return False
+        for following in self._phases[self._phases.index(phase) + 1 :]:
+            if following.name == TRANSFORM and following.steps:
+                return following.steps[0].takes_anything
+            if following.name == LOAD:
+                readers = [*following.steps, *(step for step in following.post if not step.may_join)]
+                return len(readers) == 1 and readers[0].takes_anything
+        return False
+
+    def _tell_staged(self, phase: _Phase) -> None:
+        data = self._data
+        for name, item in data.items() if isinstance(data, dict) else ((phase.name, data),):
+            if item is None or item.handoff is None:
+                continue
+            self._scope.tell(
+                DataStaged,
+                pipeline=self._plan.name,
+                name=name,
+                rows=item.handoff.rows,
+                memory_bytes=item.handoff.memory_bytes,
+                disk_bytes=item.handoff.disk_bytes,
+            )
+
+
+def _build_all(steps: Sequence[Step]) -> None:
+    for step in steps:
+        step.build()

@@ -1,0 +1,1 @@
+"""Built-in secret managers: one file each, named like the plugin."""
