@@ -3,12 +3,14 @@
 #   PYTHON=python3.13    the Python to use; default: the first one found that is supported (scripts/find-python)
 #   VENV=.venv-3.13      the folder of the environment; default .venv. Made when first needed, from requirements/*.lock
 #   ARGS="-k stream"     more arguments for the program that a recipe calls
+#   AT_ONCE=             tests one after the other; default: a file of tests on each processor, at most eight
 
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
 SEEDS ?= 2000
 INPUTS ?= 10000
+AT_ONCE ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 
 BIN = $(VENV)/bin
 MAKEFLAGS += --no-print-directory
@@ -33,7 +35,7 @@ demo: run-env ## run examples/flights.yaml on real data and show some rows of th
 
 .PHONY: test
 test: dev-env ## run the tests; one of them: make test ARGS="-k name"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
 
 .PHONY: golden
 golden: dev-env ## rewrite the golden files of the tests; then read what changed: git diff
@@ -42,7 +44,7 @@ golden: dev-env ## rewrite the golden files of the tests; then read what changed
 .PHONY: test-duckdb2
 test-duckdb2: override VENV := $(VENV)-duckdb2
 test-duckdb2: duckdb2-env ## run the tests with DuckDB 2, in an environment of its own
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(AT_ONCE) $(ARGS)
 
 .PHONY: lint
 lint: dev-env ## check style and formatting

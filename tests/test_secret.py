@@ -86,10 +86,10 @@ def test_masking_takes_time_in_proportion_to_the_text() -> None:
 
     def seconds(length: int) -> float:
         text = f"{'a' * length} http://host"
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(5):
             mask_url(text)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     assert seconds(80_000) < 80 * max(seconds(5_000), 1e-4)
 
@@ -166,9 +166,9 @@ def test_masking_a_megabyte_with_a_hundred_secrets_takes_time_in_proportion() ->
 
     def seconds(lines: int) -> float:
         text = "orders.extract.orders: 27,004 rows in 0.31s, see `docs`\n" * lines
-        started = time.perf_counter()
+        started = time.process_time()
         redact(text)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     small = min(seconds(1_000) for _ in range(3))
     assert seconds(18_000) < 18 * 5 * max(small, 1e-3)

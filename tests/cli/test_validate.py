@@ -98,9 +98,9 @@ def test_a_thousand_pipelines_are_checked_in_a_few_times_what_reading_their_text
     def seconds(work: Callable[[], object]) -> float:
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     reading = seconds(lambda: parse(source, Sources()))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOST, PORT = "127.0.0.1", 3306
 NAME = f"pipeline_flow_{secrets.token_hex(6)}"
 URL = f"mariadb://root@{HOST}:{PORT}/{NAME}"
+STRANGER = f"{NAME}_stranger"  # a user belongs to the whole server
 
 
 def connect(database: str | None = NAME) -> Any:
@@ -111,10 +112,15 @@ class Server:
         if self._program is None or installer is None:
             unavailable("no mariadbd and mariadb-install-db")
         self._as_user = [f"--user={_USER}"] if os.geteuid() == 0 else []
+        # A server that starts removes what looks like temporary tables from this folder, those of other servers too,
+        # which crash without them.
+        self._temporary = folder / "temporary"
+        self._temporary.mkdir()
         if self._as_user:
             shutil.chown(folder, _USER)
+            shutil.chown(self._temporary, _USER)
         subprocess.run(
-            [str(installer), "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
+            [str(installer), "--no-defaults", f"--datadir={self.data}", f"--tmpdir={self._temporary}", "--auth-root-authentication-method=normal",
              "--skip-test-db", "--skip-name-resolve", *self._as_user],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
         )  # fmt: skip
@@ -133,7 +139,7 @@ class Server:
         given = {**_SETTINGS, **{name.replace("_", "-"): value for name, value in self._settings.items()}}
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self._program), "--no-defaults", f"--datadir={self.data}", f"--port={self.port}",
+                [str(self._program), "--no-defaults", f"--datadir={self.data}", f"--tmpdir={self._temporary}", f"--port={self.port}",
                  f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid", *self._as_user,
                  *(f"--{name}={value}" for name, value in given.items())],
                 stdout=log, stderr=log,

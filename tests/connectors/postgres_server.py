@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SERVER = os.environ.get("PIPELINE_FLOW_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 _BINARIES = "/usr/lib/postgresql/*/bin"
 USER = "postgres"
+# A role belongs to the whole server, so two test runs at once, or one that was killed, must not share a name.
+STRANGER = f"pipeline_flow_stranger_{secrets.token_hex(6)}"
 
 
 def unavailable(reason: str) -> None:

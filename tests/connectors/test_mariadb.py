@@ -30,6 +30,7 @@ from tests.connectors.mariadb_server import (
     HOST,
     NAME,
     PORT,
+    STRANGER,
     URL,
     connect,
     execute,
@@ -50,10 +51,10 @@ pytestmark = pytest.mark.usefixtures("mariadb")
 @pytest.fixture
 def stranger() -> Iterator[str]:
     """A user who may connect and read the table `open`, and nothing else."""
-    execute("create table open (a int)", "create or replace user stranger@'%' identified by 'p@ss/w:ö'")
-    execute(f"grant select on `{NAME}`.open to stranger@'%'")
-    yield f"mariadb://stranger:p%40ss%2Fw%3A%C3%B6@{HOST}:{PORT}/{NAME}"
-    execute("drop user stranger@'%'")
+    execute("create table open (a int)", f"create user {STRANGER}@'%' identified by 'p@ss/w:ö'")
+    execute(f"grant select on `{NAME}`.open to {STRANGER}@'%'")
+    yield f"mariadb://{STRANGER}:p%40ss%2Fw%3A%C3%B6@{HOST}:{PORT}/{NAME}"
+    execute(f"drop user {STRANGER}@'%'")
 
 
 def sample() -> pa.Table:
@@ -389,10 +390,10 @@ def test_who_may_not_is_told(bench: Bench, stranger: str) -> None:
 
 
 def test_no_way_in_is_told(bench: Bench, stranger: str) -> None:
-    with pytest.raises(SourceUnreadable, match="refused the password of `stranger`"):
-        read(bench, url=f"mariadb://stranger:no@{HOST}:{PORT}/{NAME}")
-    with pytest.raises(SourceUnreadable, match="wants a password for `stranger`"):
-        read(bench, url=f"mariadb://stranger@{HOST}:{PORT}/{NAME}")
+    with pytest.raises(SourceUnreadable, match=f"refused the password of `{STRANGER}`"):
+        read(bench, url=f"mariadb://{STRANGER}:no@{HOST}:{PORT}/{NAME}")
+    with pytest.raises(SourceUnreadable, match=f"wants a password for `{STRANGER}`"):
+        read(bench, url=f"mariadb://{STRANGER}@{HOST}:{PORT}/{NAME}")
     with pytest.raises(SourceUnreadable, match="no database `nowhere`"):
         read(bench, url=f"mariadb://root@{HOST}:{PORT}/nowhere")
     with pytest.raises(TargetUnwritable, match="no database `nowhere`"):

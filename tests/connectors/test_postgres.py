@@ -19,7 +19,7 @@ from pipeline_flow.errors import (
     WrongArgument,
 )
 from tests.connectors.conftest import every_type
-from tests.connectors.postgres_server import database, run
+from tests.connectors.postgres_server import STRANGER, database, run
 from tests.connectors.suites import DestinationSuite, SourceSuite, not_applicable
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def read(bench: Bench, url: str, query: str = "select * from t", **params: Any) 
 @pytest.fixture
 def stranger(url: str) -> Iterator[str]:
     """The URL of a user without any right."""
-    run(url, "create role pipeline_flow_nobody login", "grant usage on schema public to public")
-    yield url.replace("postgres@", "pipeline_flow_nobody@")
-    run(url, "drop owned by pipeline_flow_nobody", "drop role pipeline_flow_nobody")
+    run(url, f"create role {STRANGER} login", "grant usage on schema public to public")
+    yield url.replace("postgres@", f"{STRANGER}@")
+    run(url, f"drop owned by {STRANGER}", f"drop role {STRANGER}")
 
 
 class TestSource(SourceSuite):
@@ -289,7 +289,7 @@ def test_replace_keeps_what_belongs_to_the_table(bench: Bench, url: str, strange
         "create table t (a int primary key, b text check (b <> ''), c int default 7)",
         "create view v as select * from t",
         "create index on t (b)",
-        "grant select on t to pipeline_flow_nobody",
+        f"grant select on t to {STRANGER}",
         "insert into t values (1, 'x')",
         "create table child (a int references t deferrable)",
         "insert into child values (1)",

@@ -51,24 +51,26 @@ class Place:
     def stranger(self) -> str:
         """The URL of a user without any right."""
         if self.name == "postgresql":
-            self.run("create role pipeline_flow_anybody login", "grant usage on schema public to public")
-            return self.url.replace("postgres@", "pipeline_flow_anybody@")
+            self.run(
+                f"create role {postgres_server.STRANGER} login", "grant usage on schema public to public"
+            )
+            return self.url.replace("postgres@", f"{postgres_server.STRANGER}@")
         self.run(
-            "create or replace user anybody@'%' identified by 'p@ss/w:ö'",
-            "grant usage on *.* to anybody@'%'",
+            f"create user {mariadb_server.STRANGER}@'%' identified by 'p@ss/w:ö'",
+            f"grant usage on *.* to {mariadb_server.STRANGER}@'%'",
         )
         self.run(
             "create or replace table open (a int)",
-            f"grant select on `{mariadb_server.NAME}`.open to anybody@'%'",
+            f"grant select on `{mariadb_server.NAME}`.open to {mariadb_server.STRANGER}@'%'",
         )
-        return self.url.replace("root@", "anybody:p%40ss%2Fw%3A%C3%B6@")
+        return self.url.replace("root@", f"{mariadb_server.STRANGER}:p%40ss%2Fw%3A%C3%B6@")
 
     def forget(self) -> None:
         """Removes the stranger."""
         if self.name == "postgresql":
-            self.run("drop owned by pipeline_flow_anybody", "drop role pipeline_flow_anybody")
+            self.run(f"drop owned by {postgres_server.STRANGER}", f"drop role {postgres_server.STRANGER}")
         else:
-            self.run("drop user anybody@'%'")
+            self.run(f"drop user {mariadb_server.STRANGER}@'%'")
 
 
 @pytest.fixture(scope="module")

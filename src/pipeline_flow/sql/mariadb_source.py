@@ -15,8 +15,8 @@ from pipeline_flow.errors import ConversionFailed, QueryFailed, WrongArgument
 from pipeline_flow.sql import mariadb
 from pipeline_flow.sql.dialect import MARIADB
 from pipeline_flow.sql.engine import Selection
+from pipeline_flow.sql.mariadb_packets import Packets
 from pipeline_flow.sql.mariadb_type import Meta, Reader, reader
-from pipeline_flow.sql.misfit import is_utf8
 from pipeline_flow.sql.quote import quote
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
     _Ask = Callable[[], AbstractContextManager[Any]]
 
-_BATCH_ROWS = 16_384  # at most; fewer where rows are long
-_FIRST_ROWS = 512
-_BATCH_BYTES = 16 * 1024 * 1024
+_BATCH_BYTES = 4 * 1024 * 1024
+_FIRST_BYTES = 8 * 1024  # the server sends 16 KB at a time
 _READS = ("SELECT", "WITH", "VALUES", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "TABLE")
 _ROWS = quote("_pipeline_flow_rows", dialect=MARIADB)
 
@@ -42,6 +41,10 @@ class _Rows(SSCursor):  # type: ignore[misc] # it has no annotations
     def fields(self) -> Sequence[Any]:
         """What the server tells of the columns."""
         return () if self._result is None else getattr(self._result, "fields", ())
+
+    def packets(self) -> Packets:
+        """The rows; nothing else may be fetched then."""
+        return Packets(self.connection, self._result)
 
     def leave(self) -> bool:
         """Forgets the rows that are still to come: the driver would read them all, to no end. Whether there are none."""
@@ -256,29 +259,6 @@ def _declared(ask: _Ask, database: Database, fields: Sequence[Any]) -> Callable[
     return lambda item: found.get(place(item), "")
 
 
-def _no_text(database: Database, query: str, columns: Sequence[Reader]) -> ConversionFailed:
-    """The first text that is no UTF-8, such as half of a surrogate pair, which MariaDB takes and the driver refuses."""
-    connection = mariadb.connect(database, write=False)
-    cursor = connection.cursor(_Rows)
-    try:
-        connection.encoding = "latin-1"  # each byte is a character
-        cursor.execute(query)
-        for number, row in enumerate(cursor, 1):
-            for column, value in zip(columns, row, strict=True):
-                data = value.encode("latin-1") if isinstance(value, str) else b""
-                if not is_utf8(data):
-                    return ConversionFailed(
-                        f"the column `{column.field.name}` holds {data[:60]!r} in row {number:,}, which is no UTF-8",
-                        hint="read it as bytes: cast(… as binary) in a query",
-                    )
-    except (pymysql.Error, UnicodeError):
-        pass
-    finally:
-        cursor.leave()
-        connection.close()
-    return ConversionFailed("a text is no UTF-8", hint="read it as bytes: cast(… as binary) in a query")
-
-
 def _kinds(connection: Any, schema: str, table: str) -> Iterator[tuple[str, str]]:
     for column, kind in mariadb.rows(
         connection,
@@ -312,26 +292,20 @@ def _batches(
     schema = pa.schema([column.field for column in columns])
 
     def batches() -> Iterator[pa.RecordBatch]:
-        done, size = 0, _FIRST_ROWS
+        packets, done, goal = cursor.packets(), 0, _FIRST_BYTES
         while True:
             context.check()
             try:
-                rows = cursor.fetchmany(size)
-            except UnicodeDecodeError:
-                raise _no_text(database, reading.query, columns) from None
+                arrays = packets.read(goal)
             except pymysql.Error as error:
                 raise mariadb.explain(
                     error, database, write=False, context=context, connection=reading.connection
                 ) from None
-            if not rows:
+            if arrays is None:
                 return
-            arrays = [
-                column.read(values, done)
-                for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-            ]
-            done += len(rows)
-            batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-            size = max(1, min(_BATCH_ROWS, size * 4, _BATCH_BYTES * len(rows) // max(batch.nbytes, 1)))
-            yield batch
+            read = [column.read(array, done) for column, array in zip(columns, arrays, strict=True)]
+            done += len(arrays[0])
+            goal = min(4 * goal, _BATCH_BYTES)
+            yield pa.RecordBatch.from_arrays(read, schema=schema)
 
     return BatchStream(schema, batches(), on_close=on_close)

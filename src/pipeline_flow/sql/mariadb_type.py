@@ -19,7 +19,7 @@ from pipeline_flow.sql.misfit import has_opaque
 from pipeline_flow.sql.moment import in_day, in_years
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -84,7 +84,7 @@ class Reader:
 
     Attributes:
         field: the column in Arrow.
-        given: the Arrow type of what the driver hands over, text or bytes.
+        given: the Arrow type of what the server sends, text or bytes.
         convert: makes the field's type of it; ``None`` where it is that already.
         advice: what to do about a value that does not fit.
     """
@@ -94,8 +94,8 @@ class Reader:
     convert: Convert | None = None
     advice: str = ""
 
-    def read(self, values: Sequence[Any], done: int) -> pa.Array:
-        """The values as an array; ``done`` rows were read before them.
+    def read(self, values: pa.Array, done: int) -> pa.Array:
+        """The bytes that the server sent as values; ``done`` rows were read before them.
 
         Raises:
             ConversionFailed: a value does not fit.
@@ -104,15 +104,22 @@ class Reader:
             return self._converted(values)
         except misfit.REFUSALS:
             row = misfit.first(values, self._converted)
-        shown = clipped(repr(values[row]))
+        value = values[row].as_py()
+        where = f"in row {done + row + 1:,}"
+        if self.given == pa.string() and not misfit.is_utf8(value):  # MariaDB takes half of a surrogate pair
+            raise ConversionFailed(
+                f"the column `{self.field.name}` holds {value[:60]!r} {where}, which is no UTF-8",
+                hint="read it as bytes: cast(… as binary) in a query",
+            )
+        shown = clipped(repr(value.decode() if self.given == pa.string() else value))
         raise ConversionFailed(
-            f"the column `{self.field.name}` holds {shown} in row {done + row + 1:,}, which is no {self.field.type}",
+            f"the column `{self.field.name}` holds {shown} {where}, which is no {self.field.type}",
             hint=self.advice
             or f"read it as text (`columns: {{{self.field.name}: VARCHAR}}`), or change the value in the query",
         )
 
-    def _converted(self, values: Sequence[Any]) -> pa.Array:
-        array = pa.array(values, self.given)
+    def _converted(self, values: pa.Array) -> pa.Array:
+        array = values.cast(self.given)
         return array if self.convert is None else self.convert(array)
 
 
