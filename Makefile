@@ -14,6 +14,8 @@ AT_ONCE ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 
 BIN = $(VENV)/bin
 MAKEFLAGS += --no-print-directory
+# Compiled modules are kept, whatever is asked for elsewhere: without them every start of the command compiles hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 # Without PYTHON= an environment that works is kept, whatever its version; with it, the version must be that one.
