@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sqlite3
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 def try_connection(target: str) -> int:
     return run(target, Options())
+
+
+def make_sqlite(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("vacuum")
 
 
 def test_a_file_is_told_with_what_may_be_done(
@@ -67,7 +73,7 @@ def _configure(shell: Shell, connections: dict[str, Any], name: str = "pipelines
 
 
 def test_every_connection_of_the_file_has_a_line(shell: Shell) -> None:
-    sqlite3.connect(shell.folder / "x.db").execute("vacuum")
+    make_sqlite(shell.folder / "x.db")
     _configure(
         shell,
         {
@@ -87,7 +93,7 @@ def test_every_connection_of_the_file_has_a_line(shell: Shell) -> None:
 
 def test_a_name_is_looked_up_as_a_run_does(shell: Shell) -> None:
     """Variables, profile, --env-file and secrets are those of a run; what is fetched shows nowhere."""
-    sqlite3.connect(shell.folder / "hunter22.db").execute("vacuum")
+    make_sqlite(shell.folder / "hunter22.db")
     shell.write("prod.env", "PLACE=hunter22\n")
     _configure(
         shell,
@@ -111,7 +117,7 @@ def test_a_name_is_looked_up_as_a_run_does(shell: Shell) -> None:
 
 
 def test_a_secret_that_cannot_be_fetched_stops_only_its_own_connection(shell: Shell) -> None:
-    sqlite3.connect(shell.folder / "x.db").execute("vacuum")
+    make_sqlite(shell.folder / "x.db")
     secrets = {"url": {"plugin": "env", "args": {"variable": "NOT_SET_ANYWHERE"}}}
     _configure(shell, {"a": "${{ secrets.url }}", "b": "sqlite:///x.db"}, secrets=secrets)
     done = shell("connection", "test")
@@ -147,7 +153,7 @@ def test_without_a_file_it_is_said_which_is_missing(shell: Shell) -> None:
 
 
 def test_json_tells_all_of_it(shell: Shell) -> None:
-    sqlite3.connect(shell.folder / "x.db").execute("vacuum")
+    make_sqlite(shell.folder / "x.db")
     _configure(shell, {"a": "sqlite:///x.db", "b": "oracle+oracledb://me:hunter22@h/?service_name=x"})
     done = shell("connection", "test", "--json")
     assert done.code == exits.WRONG_CONFIGURATION

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from pipeline_flow.data import BatchStream
+    from pipeline_flow.files.csv_plain import Layout
     from pipeline_flow.files.csv_text import Dialect
     from pipeline_flow.files.source import File, Files
 
@@ -194,6 +195,9 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
             constants = self._constants(found.files, names)
             if any(constants):
                 return self._file_by_file(reading, columns, constants, found)
+            layout = reading.layout(columns)
+            if layout is not None:
+                return self._plainly(reading, columns, layout)
         except BaseException:
             connection.close()
             raise
@@ -204,6 +208,44 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
             on_close=lambda: _clean(sources),
             translate=lambda error: reading.malformed(error, columns),
         )
+
+    def _plainly(self, reading: _Reading, columns: Sequence[_Column], layout: Layout) -> BatchStream:
+        """The rows, read by Arrow as far as they are plainly written, and then by DuckDB."""
+        from pipeline_flow.data import BatchStream
+        from pipeline_flow.files import csv_plain
+        from pipeline_flow.sql import duckdb
+
+        def slowly(query: str) -> BatchStream:
+            return duckdb.stream(
+                reading.connection.cursor(),
+                query,
+                context=self.context,
+                translate=lambda error: reading.malformed(error, columns),
+            )
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for number, item in enumerate(reading.sources):
+                rows, is_plain = 0, True
+                try:
+                    for batch in csv_plain.batches(layout, item.read_from, item.skip):
+                        self.context.check()
+                        rows += batch.num_rows
+                        yield batch
+                except (csv_plain.NotPlain, OSError):
+                    is_plain = False
+                if not is_plain:
+                    query = f"{reading.query(columns, reading.sources[number:])} offset {rows}"
+                    with slowly(query) as rest:
+                        yield from rest
+                    return
+
+        def close() -> None:
+            reading.connection.close()
+            _clean(reading.sources)
+
+        with slowly(f"{reading.query(columns, reading.sources)} limit 0") as empty:
+            schema = empty.schema
+        return BatchStream(schema, batches(), on_close=close)
 
     # ------------------------------------------------------------------------------------------ columns beside the text
 
@@ -565,6 +607,37 @@ class _Reading:
         """The SELECT over ``sources``, with a guard around every type that would silently change a text."""
         listed = ", ".join(f"{self._value(column)} as {quote(column.name)}" for column in columns)
         return f"select {listed} from {self._read(sources)}"
+
+    def layout(self, columns: Sequence[_Column]) -> Layout | None:
+        """How the files are written, if that is how :mod:`~pipeline_flow.files.csv_plain` reads."""
+        from pipeline_flow.files import csv_plain
+
+        config, delimiter = self._config, self._dialect.delimiter
+        if (
+            config.quote not in ("", '"')
+            or config.escape not in (None, config.quote)
+            or config.short_rows == "null"
+            or len(columns) == 1  # a blank line is a row then
+            or not delimiter.isascii()
+            or any(item.packing != "none" for item in self.sources)
+            or any(column.declared and self._parsed(column) for column in columns)
+        ):
+            return None
+        try:
+            converts = {
+                column.name: csv_plain.convert(column.type, declared=column.declared) for column in columns
+            }
+        except csv_plain.NotPlain:
+            return None
+        return csv_plain.Layout(
+            self._names,
+            converts,
+            delimiter,
+            bool(config.quote),
+            config.header,
+            list(dict.fromkeys(["", *config.null])),
+            config.longest_row,
+        )
 
     def _value(self, column: _Column) -> str:
         key, type_ = column.key, column.type
