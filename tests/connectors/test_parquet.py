@@ -146,3 +146,15 @@ class TestDestination(DestinationSuite):
     def test_what_parquet_does_not_have_is_an_error(self, bench: Bench) -> None:
         with pytest.raises(ConversionFailed, match="`i` is an interval"):
             self.load(bench, pa.table({"i": pa.array([(1, 2, 3)], pa.month_day_nano_interval())}))
+
+
+def test_small_batches_are_written_together_and_large_ones_are_not_gathered(bench: Bench) -> None:
+    def rows_per_group(batches: list[pa.RecordBatch]) -> list[int]:
+        bench.load("parquet", pa.RecordBatchReader.from_batches(batches[0].schema, batches), path="x.parquet")
+        found = pq.ParquetFile("x.parquet").metadata
+        return [found.row_group(index).num_rows for index in range(found.num_row_groups)]
+
+    small = pa.record_batch({"a": range(50_000)})
+    assert rows_per_group([small] * 4) == [150_000, 50_000]
+    wide = pa.record_batch({"a": ["x" * 20_000_000]})
+    assert rows_per_group([wide] * 3) == [2, 1]
