@@ -65,14 +65,14 @@ def test_ordinary_files_are_plain(
     monkeypatch.chdir(tmp_path)
     lines = [
         "id,price,day,comment",
-        '1,0.04,1996-03-13,"egular, courts"',
+        '1,0.04,1996-03-13,", ""egular"", courts,"',
         "2,,,",
         '-30,1e-7,0001-01-01,""',
         '4,17,2024-02-29,"two\nlines"',
     ]
     text = ends.join(line.replace("\n", ends) for line in lines) + (ends if last else "")
     assert [tuple(row.values()) for row in plainly(text, "BIGINT", "DOUBLE", "VARCHAR", "VARCHAR")] == [
-        (1, 0.04, "1996-03-13", "egular, courts"),
+        (1, 0.04, "1996-03-13", ', "egular", courts,'),
         (2, None, None, None),
         (-30, 1e-7, "0001-01-01", ""),
         (4, 17.0, "2024-02-29", f"two{ends}lines"),
@@ -82,7 +82,7 @@ def test_ordinary_files_are_plain(
 @pytest.mark.parametrize(
     "row",
     [
-        '"a"b,c', 'a"b,c', 'a,b"', 'a","b', '"a""b",c', '"a', "a", "a,b,c", "a,\0", '","x,"', 'a, "b"', '"a" ,b', "a\r,b",
+        '"a"b,c', 'a"b,c', 'a,b"', 'a","b', '"a,"b,c', '"a', "a", "a,b,c", "a,\0", 'a, "b"', '"a" ,b', "a\r,b",
         '""x"",b', '"a",b\n"x",',
     ],
 )  # fmt: skip

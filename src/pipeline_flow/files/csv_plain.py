@@ -1,7 +1,7 @@
 """CSV that is plainly written, read in blocks by Arrow: a third of the work of the general reader, and never another value.
 
 A block is plain where Arrow and the general reader can only find the same in it: UTF-8 without NUL, lines that end alike,
-rows that have all their fields, quotes only around whole fields and none inside, and every value written as its type is
+rows that have all their fields, quotes only around whole fields (and doubled inside), and every value written as its type is
 (``007``, ``+5`` and ``1e400`` are not). The first block that is not plain ends this way of reading; the general reader goes
 on with the next row, and finds the words for what is wrong.
 """
@@ -13,6 +13,7 @@ import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ _MARK = b"\xef\xbb\xbf"
 _SURE = 15  # characters of a number that a double keeps
 _LEAST_NORMAL = 2.3e-308
 _DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
-_QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
+_QUOTE, _LINE_FEED, _RETURN = (pa.scalar(byte, pa.uint8()) for byte in b'"\n\r')
 
 
 class NotPlain(Exception):
@@ -118,37 +119,43 @@ def batches(layout: Layout, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
 # ---------------------------------------------------------------------------------------------- the text
 
 
-def _blocks(layout: Layout, path: Path, skip: int) -> Iterator[bytes | None]:
+def _blocks(layout: Layout, path: Path, skip: int) -> Iterator[bytearray | None]:
     """Whole records, a line feed before and behind them; ``None`` where there can be none, and nothing after that."""
     size = min(layout.longest, _BLOCK)
     with path.open("rb") as file:
-        rest, start = b"", None
+        rest, begun = b"\n", False
         while size >= _LEAST:
-            data = rest + file.read(size - len(rest))
-            ended = len(data) < size
-            if start is None:
+            data = bytearray(1 + size)
+            data[: len(rest)] = rest
+            with memoryview(data) as view:
+                filled = len(rest) + file.readinto(view[len(rest) :])
+            ended = filled < len(data)
+            del data[filled:]
+            if not begun:
                 start = _start(data, layout, skip, ended=ended)
                 if start is None:
                     break
-                data = data[start:]
-            end = _end(data, layout)
+                del data[: start - 1]
+                data[0], begun = ord("\n"), True
             if ended:
                 if not data.endswith(b"\n"):
                     data += b"\r\n" if b"\r\n" in data else b"\n"
                 if data.strip(b"\r\n"):
-                    yield b"\n" + data
+                    yield data
                 return
-            if not end:
+            end = _end(data, layout)
+            if end == 1:
                 break
-            yield b"\n" + data[:end]
-            rest = data[end:]
+            rest = b"\n" + data[end:]
+            del data[end:]
+            yield data
         yield None
 
 
-def _start(data: bytes, layout: Layout, skip: int, *, ended: bool) -> int | None:
+def _start(data: bytearray, layout: Layout, skip: int, *, ended: bool) -> int | None:
     """Where the first row begins; ``None`` where the beginning is longer than a block, or has lines that end with CR alone."""
     nowhere = len(data) if ended else -1
-    start = len(_MARK) if data.startswith(_MARK) else 0
+    start = 1 + len(_MARK) if data.startswith(_MARK, 1) else 1
     for _ in range(skip):
         start = data.find(b"\n", start) + 1 or nowhere if start >= 0 else start
     if layout.header and start >= 0:
@@ -161,15 +168,15 @@ def _start(data: bytes, layout: Layout, skip: int, *, ended: bool) -> int | None
     return start
 
 
-def _end(data: bytes, layout: Layout) -> int:
-    """Where the last whole record ends; 0 where none does."""
+def _end(data: bytearray, layout: Layout) -> int:
+    """Where the last whole record ends; 1 where none does."""
     end = data.rfind(b"\n") + 1
-    while end and layout.quotes and data.count(b'"', 0, end) % 2:
+    while end > 1 and layout.quotes and data.count(b'"', 0, end) % 2:
         end = data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
     return end
 
 
-def _batch(layout: Layout, block: bytes | None) -> pa.RecordBatch:
+def _batch(layout: Layout, block: bytearray | None) -> pa.RecordBatch:
     if block is None:
         raise NotPlain
     data = pa.py_buffer(block)
@@ -193,50 +200,43 @@ def _batch(layout: Layout, block: bytes | None) -> pa.RecordBatch:
         arrays = []
         for name, texts in zip(layout.names, found.columns, strict=True):
             array, make = texts.combine_chunks(), layout.converts[name]
-            arrays.append(_text(array, quoted=quoted) if make is None else make(array))
+            arrays.append(array if make is None else make(array))
     except pa.ArrowException:
         raise NotPlain from None
     return pa.RecordBatch.from_arrays(arrays, names=list(layout.names))
 
 
-def _check_text(layout: Layout, block: bytes, data: pa.Buffer) -> bool:
-    """Whether there are quotes, each at one end of a field, as far as that shows before the fields are known.
+def _check_text(layout: Layout, block: bytearray, data: pa.Buffer) -> bool:
+    """Whether there are quotes; all of them are where they belong.
 
-    A quote inside of a field shows in the field (:func:`_text`), or as a value that is not written as its type is. Then all
-    quotes open or close a field, and an opening one stands behind a delimiter or a line's end. If no quote stands between
-    two of these, then those before one of them are closing ones, and if they are half of all, every closing one is there.
+    Of every two in a row the first opens a field and the second closes it. Where they open one again at once, the two mean one.
     """
     if b"\0" in block:
         raise NotPlain
     size = len(block)
     text = pa.Array.from_buffers(pa.uint8(), size, [None, data])
-    returns = 0
     if b"\r" in block:
         returns = pc.equal(text, _RETURN).true_count
         if not returns == block.count(b"\r\n") == block.count(b"\n", 1):
             raise NotPlain
     if not layout.quotes or b'"' not in block:
         return False
-    is_quote = pc.equal(text, _QUOTE)
-    is_end = pc.or_(pc.equal(text, ord(layout.delimiter)), pc.equal(text, _LINE_FEED))
-    is_next = pc.or_(is_end, pc.equal(text, _RETURN)) if returns else is_end
-    quotes = is_quote.true_count
-    closing = pc.and_(is_quote.slice(0, size - 1), is_next.slice(1))
-    alone = pc.and_(is_end.slice(0, size - 2), closing.slice(1))
-    pairs = pc.and_(is_quote.slice(0, size - 1), is_quote.slice(1))
-    between = pc.and_(is_end.slice(0, size - 3), pc.and_(pairs.slice(1, size - 3), is_next.slice(3)))
-    if 2 * closing.true_count != quotes or alone.true_count or pairs.true_count != between.true_count:
+    is_quote = pc.equal(text, _QUOTE).slice(1, size - 2)  # a line feed stands before and behind all
+    before, behind = text.slice(0, size - 2).filter(is_quote), text.slice(2).filter(is_quote)
+    ends = [_QUOTE, _LINE_FEED, pa.scalar(ord(layout.delimiter), pa.uint8())]
+    opens_well, closes_well = (
+        reduce(pc.or_, (pc.equal(beside, byte) for byte in [*ends, *more]))
+        for beside, more in ((before, []), (behind, [_RETURN]))
+    )
+    quotes = len(before)
+    every_second = pa.py_buffer(b"\x55" * (quotes // 8 + 1))
+    opens = pa.Array.from_buffers(pa.bool_(), quotes, [None, every_second])
+    if quotes % 2 or pc.if_else(opens, opens_well, closes_well).true_count < quotes:
         raise NotPlain
     return True
 
 
 # ---------------------------------------------------------------------------------------------- the values
-
-
-def _text(texts: pa.Array, *, quoted: bool) -> pa.Array:
-    if quoted and len(found := _bytes(texts)) and pc.equal(found, _QUOTE).true_count:
-        raise NotPlain
-    return texts
 
 
 def _bytes(texts: pa.Array) -> pa.Array:
@@ -333,7 +333,7 @@ def _moments(texts: pa.Array) -> pa.Array:
     least, _ = _range(pc.binary_length(texts))
     if values.null_count < len(values) and least < len("2024-01-01 00:00"):
         raise NotPlain
-    if pc.equal(_bytes(texts), ord(":")).true_count < len(values) - values.null_count:
+    if pc.equal(_bytes(texts), pa.scalar(ord(":"), pa.uint8())).true_count < len(values) - values.null_count:
         raise NotPlain
     _check_years(texts)
     return values
