@@ -157,7 +157,8 @@ def is_odd(name: str, table: str, columns: list[str]) -> bool:
         return True
     if name == "mariadb":
         return any(
-            len(item) > 64 or item.endswith(" ") or any(char > "\uffff" for char in item) for item in names
+            len(item) > 64 or item[-1] in " \t\n\v\f\r" or any(char > "\uffff" for char in item)
+            for item in names
         )
     if name == "sqlite":
         return table.casefold().startswith("sqlite_")

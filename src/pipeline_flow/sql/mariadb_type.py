@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline_flow.core.text import clipped
 from pipeline_flow.data.schema import is_binary
 from pipeline_flow.errors import ConversionFailed, WrongArgument
-from pipeline_flow.sql import misfit
+from pipeline_flow.sql import misfit, value_text
 from pipeline_flow.sql.misfit import has_opaque
 from pipeline_flow.sql.moment import in_day, in_years
 
@@ -539,7 +538,7 @@ def _writing(type_: pa.DataType, name: str) -> tuple[str, str, Convert]:
             return "datetime(6)", "moment", lambda array: in_years(array.cast(pa.timestamp("us"))).cast(text)
         return "timestamp(6)", "instant", _instants
     if isinstance(type_, pa.UuidType):
-        return "uuid", "uuid", _uuid_texts
+        return "uuid", "uuid", value_text.uuids
     if isinstance(type_, pa.JsonType):
         return "json", "json", lambda array: array.storage.cast(text)
     if kinds.is_string(type_) or kinds.is_large_string(type_) or kinds.is_string_view(type_):
@@ -549,7 +548,7 @@ def _writing(type_: pa.DataType, name: str) -> tuple[str, str, Convert]:
     if kinds.is_null(type_):
         return "longtext", "null", lambda array: array.cast(text)
     if kinds.is_nested(type_) and not kinds.is_union(type_) and not has_opaque(type_):
-        return "json", "json", _json
+        return "json", "json", value_text.json_of
     raise ConversionFailed(
         f"MariaDB has no form for the column `{name}` ({type_})", hint="cast it to text in the query"
     )
@@ -612,34 +611,6 @@ def _span_texts(array: pa.Array) -> pa.Array:
     )
     sign = pc.if_else(pc.less(total, 0), "-", "")
     return pc.binary_join_element_wise(sign, clock, ".", part(rest(size, 1_000_000), 6), "")
-
-
-def _uuid_texts(array: pa.Array) -> pa.Array:
-    import binascii
-
-    storage = pa.concat_arrays([pc.fill_null(array.storage.cast(pa.binary()), b"\0" * 16)]).cast(
-        pa.binary(16)
-    )
-    data = memoryview(storage.buffers()[1] or b"")[16 * storage.offset : 16 * (storage.offset + len(storage))]
-    digits = pa.Array.from_buffers(pa.binary(32), len(array), [None, pa.py_buffer(binascii.hexlify(data))])
-    texts = digits.cast(pa.binary()).cast(pa.string())
-    bounds = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-    parts = [pc.utf8_slice_codeunits(texts, start, stop) for start, stop in bounds]
-    return pc.if_else(
-        pc.is_valid(array), pc.binary_join_element_wise(*parts, "-"), pa.scalar(None, pa.string())
-    )
-
-
-def _json(array: pa.Array) -> pa.Array:
-    values = [
-        None if item is None else json.dumps(item, default=_json_value, ensure_ascii=False, allow_nan=False)
-        for item in array.to_pylist()
-    ]
-    return pa.array(values, pa.string())
-
-
-def _json_value(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 # ---------------------------------------------------------------------------------------------- into a table that is there

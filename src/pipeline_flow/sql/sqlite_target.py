@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import sqlite3
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline_flow.core.suggest import hint
 from pipeline_flow.data.schema import is_binary
 from pipeline_flow.errors import ConversionFailed, DestinationFailed
-from pipeline_flow.sql import misfit, sqlite
+from pipeline_flow.sql import misfit, sqlite, value_text
 from pipeline_flow.sql.engine import TableTransaction
 from pipeline_flow.sql.index import Index, check_same
 from pipeline_flow.sql.misfit import has_opaque
@@ -438,9 +437,7 @@ def _declared(type_: pa.DataType, name: str) -> tuple[str, Callable[[pa.Array], 
     if kinds.is_timestamp(type_):
         return _timestamp(type_)
     if isinstance(type_, pa.UuidType):
-        return "UUID", lambda array: pa.array(
-            [None if item is None else str(item) for item in array.to_pylist()], pa.string()
-        )
+        return "UUID", value_text.uuids
     if isinstance(type_, pa.JsonType):
         return "JSON_TEXT", lambda array: _text(array.storage)
     if kinds.is_string(type_) or kinds.is_large_string(type_) or kinds.is_string_view(type_):
@@ -450,7 +447,7 @@ def _declared(type_: pa.DataType, name: str) -> tuple[str, Callable[[pa.Array], 
     if kinds.is_null(type_):
         return "TEXT", _same
     if kinds.is_nested(type_) and not has_opaque(type_):
-        return "JSON_TEXT", _json
+        return "JSON_TEXT", value_text.json_of
     raise ConversionFailed(
         f"SQLite has no form for the column `{name}` ({type_})", hint="cast it to text in the query"
     )
@@ -481,17 +478,3 @@ def _timestamp(type_: pa.DataType) -> tuple[str, Callable[[pa.Array], pa.Array]]
     return "TIMESTAMPTZ", lambda array: pc.binary_join_element_wise(
         _text(in_years(array.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us")))), "+00:00", ""
     )
-
-
-def _json(array: pa.Array) -> pa.Array:
-    values = [
-        None if item is None else json.dumps(item, default=_json_value, ensure_ascii=False, allow_nan=False)
-        for item in array.to_pylist()
-    ]
-    return pa.array(values, pa.string())
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
