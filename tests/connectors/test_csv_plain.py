@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,11 +102,13 @@ def test_what_could_be_read_in_two_ways_is_not_plain(
     [
         ("BIGINT", ["007", "+5", "-0", " 5", "5 ", "0x1F", "1.0", "1e2", "00", "-01", "9223372036854775808", "1_0", ""]),
         ("UTINYINT", ["256", "-1", "01"]),
-        ("DOUBLE", ["007", "+1.5", "1,5", "nan", "inf", "-Infinity", "1e400", "1e-400", "00.5", "-00.5", "1_0.5", "1e-310", " 1.5", "1.5 ", "0x1p3", "0.10000000000000001", "12345678901234567", "0.1000000000000000055"]),
+        ("DOUBLE", ["007", "+1.5", "1,5", "nan", "inf", "-Infinity", "1e400", "1e-400", "00.5", "-00.5", "1_0.5", "1e-310", " 1.5", "1.5 ", "0x1p3", "0.10000000000000001", "12345678901234567", "0.1000000000000000055", "0.000003923643785872912", "1.023795977252221e+10"]),
         ("DATE", ["2024-1-5", "20240105", "2024-01-05T00:00:00", "0000-01-01", "-0001-01-01", "10000-01-01", "2023-02-29"]),
         ("TIMESTAMP", ["2024-01-01", "2024-01-01 10", "2024-01-01 10:00:00Z", "2024-01-01 10:00:00.1234567", "0000-01-01 00:00:00"]),
         ("BOOLEAN", ["1", "0", "t", "yes"]),
         ("DECIMAL(6,2)", ["1.234", "1e2", "12345.6", "+1.5"]),
+        ("DECIMAL(38,37)", ["109", "9" * 39]),
+        ("DECIMAL(38,0)", ["9" * 39]),
     ],
 )  # fmt: skip
 def test_a_text_that_is_not_written_as_its_type_is_not_plain(
@@ -116,6 +119,44 @@ def test_a_text_that_is_not_written_as_its_type_is_not_plain(
         quoted = f'"{text}"'
         with pytest.raises(NotPlain):
             print(text, plainly(f"a,b\n{quoted},x\n", type_, "VARCHAR"))
+
+
+@pytest.mark.parametrize("header", ['A,H"', 'A,"H"I', '"A" ,H'])
+def test_an_odd_header_loses_no_row(bench: Bench, header: str) -> None:
+    Path("t.csv").write_text(f"{header}\n1,x\n2,y\n")
+    assert bench.extract("csv", path="t.csv").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "skip"),
+    [
+        ('"two\nA,B\n1,2\n3,4\n', 1),
+        ('"q1" q2\nA,B\n1,2\n3,4\n', 1),
+        ('A,"H\nI"\r\n1,2\r\n3,4\r\n', 0),
+        ('A,"H\r\nI"\n1,2\n3,4\n', 0),
+        ('A,"H\rI"\n1,2\n3,4\n', 0),
+        ('\ufeff"H\nI",B\n1,2\n3,4\n', 0),
+    ],
+)
+def test_quotes_before_the_rows_lose_none(bench: Bench, text: str, skip: int) -> None:
+    Path("t.csv").write_bytes(text.encode())
+    rows = bench.extract("csv", path="t.csv", skip=skip).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(1, 2), (3, 4)]
+
+
+def test_a_mark_at_the_beginning_of_a_row_is_text(bench: Bench) -> None:
+    Path("t.csv").write_text("A,B\n\ufeff,b\nx,c\n")
+    assert bench.extract("csv", path="t.csv").column("A").to_pylist() == ["\ufeff", "x"]
+
+
+def test_a_stray_quote_costs_no_time_that_grows_with_the_square() -> None:
+    def seconds(lines: int) -> float:
+        data = bytearray(b'\n1,5" pipe\n' + b'1,"x"\n' * lines)
+        start = time.process_time()
+        assert csv_plain._end(data, layout("a,b\n", "VARCHAR", "VARCHAR")) == 1
+        return time.process_time() - start
+
+    assert seconds(80_000) < 40 * max(min(seconds(8_000) for _ in range(3)), 1e-3)
 
 
 def test_types_of_other_ways_of_reading_are_refused() -> None:
@@ -144,7 +185,9 @@ def files(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     ends = draw(st.sampled_from(["\n", "\n", "\r\n"]))
     values = [st.one_of(st.sampled_from(WORDS[kind][:3]), st.sampled_from(WORDS[kind])) for kind in kinds]
     rows = draw(st.lists(st.tuples(*values), min_size=1, max_size=12))
-    lines = [",".join(kinds), *(",".join(row) for row in rows)]
+    quotes = draw(st.lists(st.booleans(), min_size=len(kinds), max_size=len(kinds)))
+    header = [f'"{kind}"' if quoted else kind for kind, quoted in zip(kinds, quotes, strict=True)]
+    lines = [",".join(header), *(",".join(row) for row in rows)]
     odd = draw(
         st.sampled_from(["", "", "", "", "1,2,3,4,5", "1", "trailing", "blank", "mixed", "bom", "no end"])
     )

@@ -12,7 +12,7 @@ import os
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -33,6 +33,9 @@ _WORKERS = 4
 _MARK = b"\xef\xbb\xbf"
 _SURE = 15  # characters of a number that a double keeps
 _LEAST_NORMAL = 2.3e-308
+# Between these Arrow and DuckDB both write doubles without an exponent.
+_LEAST_PLACED, _MOST_PLACED = 1e-4, 1e10
+_DIGITS = 38  # Arrow does not notice where a decimal has more
 _DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 _QUOTE, _LINE_FEED, _RETURN = (pa.scalar(byte, pa.uint8()) for byte in b'"\n\r')
 
@@ -153,26 +156,47 @@ def _blocks(layout: Layout, path: Path, skip: int) -> Iterator[bytearray | None]
 
 
 def _start(data: bytearray, layout: Layout, skip: int, *, ended: bool) -> int | None:
-    """Where the first row begins; ``None`` where the beginning is longer than a block, or has lines that end with CR alone."""
-    nowhere = len(data) if ended else -1
+    """Where the first row begins; ``None`` where the beginning is longer than a block, or has lines that end with CR alone.
+
+    Raises:
+        NotPlain: the header is not plain.
+    """
+    nowhere = len(data) if ended else 0
     start = 1 + len(_MARK) if data.startswith(_MARK, 1) else 1
     for _ in range(skip):
-        start = data.find(b"\n", start) + 1 or nowhere if start >= 0 else start
-    if layout.header and start >= 0:
-        end = data.find(b"\n", start) + 1
-        while end and layout.quotes and data.count(b'"', start, end) % 2:
-            end = data.find(b"\n", end) + 1
-        start = end or nowhere
-    if start < 0 or data.count(b"\r", 0, start) != data.count(b"\r\n", 0, start):
+        start = data.find(b"\n", start) + 1 or nowhere
+        if not start:
+            return None
+    if layout.header:
+        begin, start = start, _header_end(data, layout, start) or nowhere
+        header = data[begin:start]
+        if layout.quotes and b'"' in header:
+            texts = replace(layout, converts=dict.fromkeys(layout.names))
+            if _batch(texts, bytearray(b"\n" + header.rstrip(b"\r\n") + b"\n")).num_rows != 1:
+                raise NotPlain
+    if not start or data.count(b"\r", 0, start) != data.count(b"\r\n", 0, start):
         return None
     return start
 
 
+def _header_end(data: bytearray, layout: Layout, start: int) -> int:
+    """Where the record that begins at ``start`` ends; 0 where it does not."""
+    end, quotes = start, 0
+    while end == start or quotes % 2:
+        line, end = end, data.find(b"\n", end) + 1
+        if not end:
+            break
+        quotes += data.count(b'"', line, end) if layout.quotes else 0
+    return end
+
+
 def _end(data: bytearray, layout: Layout) -> int:
-    """Where the last whole record ends; 1 where none does."""
+    """Where the last whole record ends; 1 where none does, behind the line feed at the beginning."""
     end = data.rfind(b"\n") + 1
-    while end > 1 and layout.quotes and data.count(b'"', 0, end) % 2:
-        end = data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
+    quotes = data.count(b'"', 0, end) if layout.quotes else 0
+    while quotes % 2:
+        behind, end = end, data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
+        quotes -= data.count(b'"', end, behind)
     return end
 
 
@@ -210,8 +234,11 @@ def _check_text(layout: Layout, block: bytearray, data: pa.Buffer) -> bool:
     """Whether there are quotes; all of them are where they belong.
 
     Of every two in a row the first opens a field and the second closes it. Where they open one again at once, the two mean one.
+
+    Raises:
+        NotPlain: a quote or a line's end is elsewhere, or there is a NUL.
     """
-    if b"\0" in block:
+    if b"\0" in block or block.startswith(_MARK, 1):  # Arrow leaves a mark out, and here it is text
         raise NotPlain
     size = len(block)
     text = pa.Array.from_buffers(pa.uint8(), size, [None, data])
@@ -239,7 +266,7 @@ def _check_text(layout: Layout, block: bytearray, data: pa.Buffer) -> bool:
 # ---------------------------------------------------------------------------------------------- the values
 
 
-def _bytes(texts: pa.Array) -> pa.Array:
+def _bytes_of(texts: pa.Array) -> pa.Array:
     """The bytes of all texts, one behind the other."""
     data = texts.buffers()[2]
     if data is None:
@@ -251,7 +278,7 @@ def _bytes(texts: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.uint8(), last - first, [None, data.slice(first)])
 
 
-def _range(values: pa.Array) -> tuple[int, int]:
+def _least_and_most(values: pa.Array) -> tuple[int, int]:
     """The least and the largest value; 0 where there is none."""
     least, most = (item.as_py() for item in pc.min_max(values).values())
     return (0, 0) if least is None else (least, most)
@@ -259,14 +286,14 @@ def _range(values: pa.Array) -> tuple[int, int]:
 
 def _are_digits(data: pa.Array) -> bool:
     """Whether the bytes are digits, `-`, `.` and `/` alone."""
-    least, most = _range(data)
+    least, most = _least_and_most(data)
     return not len(data) or (least >= ord("-") and most <= ord("9"))
 
 
 def _integers(texts: pa.Array, type_: pa.DataType) -> pa.Array:
-    data = _bytes(texts)
+    data = _bytes_of(texts)
     values = texts.cast(type_)
-    least, most = _range(values)
+    least, most = _least_and_most(values)
     # No number has a shorter text of digits than its own: all have theirs if the lengths add up to the same.
     size = len(values) - values.null_count
     if least < 0:
@@ -293,15 +320,16 @@ def _doubles(texts: pa.Array, *, declared: bool) -> pa.Array:
     is_zero = pc.equal(size, 0.0)
     if pc.less(size, _LEAST_NORMAL).true_count > is_zero.true_count:  # it lacks digits
         raise NotPlain
-    if not _are_digits(_bytes(texts)):
-        least, _ = _range(_bytes(texts))
+    if not _are_digits(_bytes_of(texts)):
+        least, _ = _least_and_most(_bytes_of(texts))
         if least < ord("+") or pc.less(texts, "-").true_count:
             raise NotPlain
-        if declared or not _are_digits(_bytes(texts.filter(is_zero))):  # 1e-400
+        if declared or not _are_digits(_bytes_of(texts.filter(is_zero))):  # 1e-400
             raise NotPlain
     is_long = pc.greater(pc.binary_length(texts), _SURE)
+    is_far = pc.or_(pc.less(size, _LEAST_PLACED), pc.greater_equal(size, _MOST_PLACED))
     if is_long.true_count and (
-        pc.and_(is_zero, is_long).true_count
+        pc.and_(is_far, is_long).true_count
         or not values.filter(is_long).cast(pa.string()).equals(texts.filter(is_long))
     ):
         raise NotPlain
@@ -316,7 +344,7 @@ def _begin_with_zeros(texts: pa.Array, zero: str) -> bool:
 
 def _booleans(texts: pa.Array) -> pa.Array:
     values = texts.cast(pa.bool_())
-    least, _ = _range(pc.binary_length(texts))
+    least, _ = _least_and_most(pc.binary_length(texts))
     if values.null_count < len(values) and least < len("true"):  # 1 and 0
         raise NotPlain
     return values
@@ -330,10 +358,13 @@ def _dates(texts: pa.Array) -> pa.Array:
 
 def _moments(texts: pa.Array) -> pa.Array:
     values = texts.cast(pa.timestamp("us"))
-    least, _ = _range(pc.binary_length(texts))
+    least, _ = _least_and_most(pc.binary_length(texts))
     if values.null_count < len(values) and least < len("2024-01-01 00:00"):
         raise NotPlain
-    if pc.equal(_bytes(texts), pa.scalar(ord(":"), pa.uint8())).true_count < len(values) - values.null_count:
+    if (
+        pc.equal(_bytes_of(texts), pa.scalar(ord(":"), pa.uint8())).true_count
+        < len(values) - values.null_count
+    ):
         raise NotPlain
     _check_years(texts)
     return values
@@ -347,7 +378,8 @@ def _check_years(texts: pa.Array) -> None:
 
 
 def _decimals(texts: pa.Array, type_: pa.DataType) -> pa.Array:
-    if not _are_digits(_bytes(texts)):  # 1e2
+    _, longest = _least_and_most(pc.binary_length(texts))
+    if longest + type_.scale > _DIGITS or not _are_digits(_bytes_of(texts)):  # 1e2
         raise NotPlain
     return texts.cast(type_)
 

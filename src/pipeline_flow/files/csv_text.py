@@ -217,6 +217,26 @@ def head(path: Path, encoding: str, dialect: Dialect) -> Head:
     return Head(names, line - 1)
 
 
+def is_misleading(path: Path, encoding: str, dialect: Dialect, skip: int) -> bool:
+    """Whether DuckDB may see the header end elsewhere, and lose rows silently: quotes before it, or odd ones in it.
+
+    It looks for quotes in the lines that are left out, but not behind a byte order mark; and the first line end that it
+    meets, in quotes or not, is for it the one of all records.
+    """
+    if not dialect.quote:
+        return False
+    with open_text(path, encoding) as text:
+        if any(dialect.quote in text.readline() for _ in range(skip)):
+            return True
+    if not dialect.header:
+        return False
+    try:
+        first = next((raw for _, record, raw in records(path, encoding, dialect, strict=True) if record), [])
+    except _Broken:
+        return True
+    return len(first) > 1
+
+
 def copy(path: Path, encoding: str, target: Path, check: Any) -> None:
     """The text as UTF-8. ``check`` is called between the pieces.
 
@@ -233,15 +253,23 @@ def copy(path: Path, encoding: str, target: Path, check: Any) -> None:
 
 
 def tidy_copy(path: Path, encoding: str, dialect: Dialect, target: Path, check: Any) -> None:
-    """The records as UTF-8, each as it is written but ended by a line feed, without comments and skipped lines."""
+    """The records as UTF-8, each as it is written but ended by a line feed, without comments and skipped lines.
+
+    The header has no names: nobody reads them in the copy.
+    """
     with target.open("w", encoding="utf-8", newline="") as out:
         begun = False
         for number, (_, record, raw) in enumerate(records(path, encoding, dialect)):
             if number % 10_000 == 0:
                 check()
-            begun = begun or bool(record)
+            text = "".join(raw).rstrip("\r\n")
+            if record and not begun:
+                begun = True
+                if dialect.header:
+                    name = next(char for char in "xyz" if char not in (dialect.delimiter, dialect.quote))
+                    text = dialect.delimiter.join([name] * len(record))
             if begun:
-                out.write("".join(raw).rstrip("\r\n") + "\n")
+                out.write(text + "\n")
 
 
 def ends_too_long(path: Path, longest: int) -> bool:

@@ -369,6 +369,8 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
         """The file as UTF-8: DuckDB's own decoders know few encodings, and a wrong byte must not pass."""
         if self.config.comment is not None or self.config.line_ends == "mixed":
             return self._tidy(item)
+        if csv_text.is_misleading(item.path, item.encoding, item.dialect, item.skip):
+            return self._tidy(item)
         if item.encoding.lower() not in csv_text.UTF8:
             copy = self._copy_path()
             try:
