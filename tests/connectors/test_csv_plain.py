@@ -84,7 +84,7 @@ def test_ordinary_files_are_plain(
     "row",
     [
         '"a"b,c', 'a"b,c', 'a,b"', 'a","b', '"a,"b,c', '"a', "a", "a,b,c", "a,\0", 'a, "b"', '"a" ,b', "a\r,b",
-        '""x"",b', '"a",b\n"x",',
+        '""x"",b', '"a",b\r',
     ],
 )  # fmt: skip
 def test_what_could_be_read_in_two_ways_is_not_plain(
@@ -92,33 +92,31 @@ def test_what_could_be_read_in_two_ways_is_not_plain(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotPlain):
-        plainly(f"a,b\n1,2\n{row}\n", "VARCHAR", "VARCHAR") if row != '"a",b\n"x",' else plainly(
-            f"a,b\n{row}\r\n", "VARCHAR", "VARCHAR"
-        )
+        plainly(f"a,b\n1,2\n{row}\n", "VARCHAR", "VARCHAR")
+
+
+MISWRITTEN = {
+    "BIGINT": ["007", "+5", "-0", " 5", "5 ", "0x1F", "1.0", "1e2", "00", "-01", "9223372036854775808", "1_0", ""],
+    "UTINYINT": ["256", "-1", "01"],
+    "DOUBLE": ["007", "+1.5", "1,5", "nan", "inf", "-Infinity", "1e400", "1e-400", "00.5", "-00.5", "1_0.5", "1e-310", " 1.5", "1.5 ", "0x1p3", "0.10000000000000001", "12345678901234567", "0.1000000000000000055", "0.000003923643785872912", "1.023795977252221e+10"],
+    "DATE": ["2024-1-5", "20240105", "2024-01-05T00:00:00", "0000-01-01", "-0001-01-01", "10000-01-01", "2023-02-29"],
+    "TIMESTAMP": ["2024-01-01", "2024-01-01 10", "2024-01-01 10:00:00Z", "2024-01-01 10:00:00.1234567", "0000-01-01 00:00:00"],
+    "BOOLEAN": ["1", "0", "t", "yes"],
+    "DECIMAL(6,2)": ["1.234", "1e2", "12345.6", "+1.5"],
+    "DECIMAL(38,37)": ["109", "9" * 39],
+    "DECIMAL(38,0)": ["9" * 39],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("type_", "texts"),
-    [
-        ("BIGINT", ["007", "+5", "-0", " 5", "5 ", "0x1F", "1.0", "1e2", "00", "-01", "9223372036854775808", "1_0", ""]),
-        ("UTINYINT", ["256", "-1", "01"]),
-        ("DOUBLE", ["007", "+1.5", "1,5", "nan", "inf", "-Infinity", "1e400", "1e-400", "00.5", "-00.5", "1_0.5", "1e-310", " 1.5", "1.5 ", "0x1p3", "0.10000000000000001", "12345678901234567", "0.1000000000000000055", "0.000003923643785872912", "1.023795977252221e+10"]),
-        ("DATE", ["2024-1-5", "20240105", "2024-01-05T00:00:00", "0000-01-01", "-0001-01-01", "10000-01-01", "2023-02-29"]),
-        ("TIMESTAMP", ["2024-01-01", "2024-01-01 10", "2024-01-01 10:00:00Z", "2024-01-01 10:00:00.1234567", "0000-01-01 00:00:00"]),
-        ("BOOLEAN", ["1", "0", "t", "yes"]),
-        ("DECIMAL(6,2)", ["1.234", "1e2", "12345.6", "+1.5"]),
-        ("DECIMAL(38,37)", ["109", "9" * 39]),
-        ("DECIMAL(38,0)", ["9" * 39]),
-    ],
-)  # fmt: skip
+    ("type_", "text"), [(type_, text) for type_, texts in MISWRITTEN.items() for text in texts]
+)
 def test_a_text_that_is_not_written_as_its_type_is_not_plain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_: str, texts: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_: str, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for text in texts:
-        quoted = f'"{text}"'
-        with pytest.raises(NotPlain):
-            print(text, plainly(f"a,b\n{quoted},x\n", type_, "VARCHAR"))
+    with pytest.raises(NotPlain):
+        plainly(f'a,b\n"{text}",x\n', type_, "VARCHAR")
 
 
 @pytest.mark.parametrize("header", ['A,H"', 'A,"H"I', '"A" ,H'])

@@ -1,4 +1,4 @@
-"""CSV that is plainly written, read in blocks by Arrow: a third of the work of the general reader, and never another value.
+"""CSV that is plainly written, read in blocks by Arrow: less work than the general reader has, and never another value.
 
 A block is plain where Arrow and the general reader can only find the same in it: UTF-8 without NUL, lines that end alike,
 rows that have all their fields, quotes only around whole fields (and doubled inside), and every value written as its type is

@@ -197,7 +197,7 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
                 return self._file_by_file(reading, columns, constants, found)
             layout = reading.layout(columns)
             if layout is not None:
-                return self._plainly(reading, columns, layout)
+                return self._read_blocks(reading, columns, layout)
         except BaseException:
             connection.close()
             raise
@@ -209,13 +209,13 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
             translate=lambda error: reading.malformed(error, columns),
         )
 
-    def _plainly(self, reading: _Reading, columns: Sequence[_Column], layout: Layout) -> BatchStream:
+    def _read_blocks(self, reading: _Reading, columns: Sequence[_Column], layout: Layout) -> BatchStream:
         """The rows, read by Arrow as far as they are plainly written, and then by DuckDB."""
         from pipeline_flow.data import BatchStream
         from pipeline_flow.files import csv_plain
         from pipeline_flow.sql import duckdb
 
-        def slowly(query: str) -> BatchStream:
+        def run(query: str) -> BatchStream:
             return duckdb.stream(
                 reading.connection.cursor(),
                 query,
@@ -225,25 +225,24 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
 
         def batches() -> Iterator[pa.RecordBatch]:
             for number, item in enumerate(reading.sources):
-                rows, is_plain = 0, True
+                rows = 0
                 try:
                     for batch in csv_plain.batches(layout, item.read_from, item.skip):
                         self.context.check()
                         rows += batch.num_rows
                         yield batch
-                except (csv_plain.NotPlain, OSError):
-                    is_plain = False
-                if not is_plain:
+                    continue
+                except (csv_plain.NotPlain, OSError):  # the general reader says what is wrong with the file
                     query = f"{reading.query(columns, reading.sources[number:])} offset {rows}"
-                    with slowly(query) as rest:
-                        yield from rest
-                    return
+                with run(query) as rest:
+                    yield from rest
+                return
 
         def close() -> None:
             reading.connection.close()
             _clean(reading.sources)
 
-        with slowly(f"{reading.query(columns, reading.sources)} limit 0") as empty:
+        with run(f"{reading.query(columns, reading.sources)} limit 0") as empty:
             schema = empty.schema
         return BatchStream(schema, batches(), on_close=close)
 
