@@ -8,18 +8,17 @@ on with the next row, and finds the words for what is wrong.
 
 from __future__ import annotations
 
-import os
 import re
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import reduce
-from itertools import islice
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
+
+from pipeline_flow.files.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 4 * 1024 * 1024  # bytes
 _LEAST = 256 * 1024
-_WORKERS = 4
 _MARK = b"\xef\xbb\xbf"
 _SURE = 15  # characters of a number that a double keeps
 _LEAST_NORMAL = 2.3e-308
@@ -105,18 +103,11 @@ def batches(layout: Layout, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
     Raises:
         NotPlain: the next row is in a block that is not plain.
     """
-    workers = min(_WORKERS, os.cpu_count() or 1)
-    blocks = _blocks(layout, path, skip)
-    with ThreadPoolExecutor(workers, "pipeline-flow csv") as pool:
-        waiting = deque(pool.submit(_batch, layout, block) for block in islice(blocks, workers + 1))
-        try:
-            while waiting:
-                batch = waiting.popleft().result()
-                if batch.num_rows:
-                    yield batch
-                waiting.extend(pool.submit(_batch, layout, block) for block in islice(blocks, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    calls = (partial(_batch, layout, block) for block in _blocks(layout, path, skip))
+    with closing(in_order(calls, "pipeline-flow csv")) as found:
+        for batch in found:
+            if batch.num_rows:
+                yield batch
 
 
 # ---------------------------------------------------------------------------------------------- the text

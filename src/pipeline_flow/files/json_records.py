@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import pyarrow as pa
@@ -36,6 +33,7 @@ from pipeline_flow.files.json_type import (
     shown,
     value_of,
 )
+from pipeline_flow.files.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,7 +46,6 @@ _SAMPLE_FILES = 10
 _SAMPLE_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 8 * 1024 * 1024
 LONGEST = 256 * 1024 * 1024  # bytes of a record
-_WORKERS = 4
 _UTF8 = ("utf-8", "utf-8-sig", "ascii")
 
 
@@ -358,21 +355,8 @@ class _Reading:
 
     def parsed(self, parser: Callable[[], Parser]) -> Iterator[tuple[Piece, pa.RecordBatch | None]]:
         """Each piece with its batch, ``None`` where something does not fit. Several are parsed at once, in order."""
-        workers = min(_WORKERS, os.cpu_count() or 1)
-        pieces = self.pieces()
-        with ThreadPoolExecutor(workers, "pipeline-flow json") as pool:
-            waiting = deque(
-                (piece, pool.submit(_attempt, parser(), piece)) for piece in islice(pieces, workers + 1)
-            )
-            try:
-                while waiting:
-                    piece, future = waiting.popleft()
-                    yield piece, future.result()
-                    waiting.extend(
-                        (piece, pool.submit(_attempt, parser(), piece)) for piece in islice(pieces, 1)
-                    )
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        calls = (partial(_attempt, parser(), piece) for piece in self.pieces())
+        yield from in_order(calls, "pipeline-flow json")
 
     # ------------------------------------------------------------------------------------------ errors
 
@@ -409,16 +393,16 @@ class _Reading:
         return SourceMalformed(f"{self._where(piece.path, piece.line(number))} {text}", hint=advice)
 
 
-def _attempt(parser: Parser, piece: Piece) -> pa.RecordBatch | None:
+def _attempt(parser: Parser, piece: Piece) -> tuple[Piece, pa.RecordBatch | None]:
     try:
-        return parser.batch(piece.data)
+        return piece, parser.batch(piece.data)
     except Misfit:
-        return None
+        return piece, None
 
 
 def _holds(parser: Parser, piece: Piece) -> bool:
     """Whether a piece that an earlier parser refused fits this one."""
-    return _attempt(parser, piece) is not None
+    return _attempt(parser, piece)[1] is not None
 
 
 def _refused_line(piece: Piece, root: Type) -> tuple[int, str]:
