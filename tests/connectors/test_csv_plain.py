@@ -32,7 +32,8 @@ def layout(text: str, *types: str, declared: bool = False, **more: object) -> La
     """How ``text`` is written."""
     names = text.partition("\n")[0].rstrip("\r").split(",")
     converts = {
-        name: csv_plain.convert(type_, declared=declared) for name, type_ in zip(names, types, strict=True)
+        name: None if type_ == "VARCHAR" else csv_plain.convert(type_, declared=declared)
+        for name, type_ in zip(names, types, strict=True)
     }
     given = {"delimiter": ",", "quotes": True, "header": True, "nulls": [""], "longest": 1 << 20, **more}
     return Layout(names, converts, **given)  # type: ignore[arg-type] # the fields, whatever a test gives

@@ -9,6 +9,7 @@ on with the next row, and finds the words for what is wrong.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 4 * 1024 * 1024  # bytes
 _LEAST = 256 * 1024
-_MARK = b"\xef\xbb\xbf"
 _SURE = 15  # characters of a number that a double keeps
 _LEAST_NORMAL = 2.3e-308
 # Between these Arrow and DuckDB both write doubles without an exponent.
@@ -65,8 +65,8 @@ class Layout:
     longest: int
 
 
-def convert(type_: str, *, declared: bool) -> Convert | None:
-    """What makes values of texts, and refuses every text that is not written as the type is; ``None`` for texts.
+def convert(type_: str, *, declared: bool) -> Convert:
+    """What makes values of texts, and refuses every text that is not written as the type is.
 
     Args:
         type_: as DuckDB has it.
@@ -76,8 +76,6 @@ def convert(type_: str, *, declared: bool) -> Convert | None:
         NotPlain: the type is not for this way of reading.
     """
     word = " ".join(type_.upper().split())
-    if word in ("VARCHAR", "TEXT", "STRING"):
-        return None
     if word in _INTEGERS:
         whole = _INTEGERS[word]
         return lambda texts: _integers(texts, whole)
@@ -153,7 +151,7 @@ def _start(data: bytearray, layout: Layout, skip: int, *, ended: bool) -> int | 
         NotPlain: the header is not plain.
     """
     nowhere = len(data) if ended else 0
-    start = 1 + len(_MARK) if data.startswith(_MARK, 1) else 1
+    start = 1 + len(BOM_UTF8) if data.startswith(BOM_UTF8, 1) else 1
     for _ in range(skip):
         start = data.find(b"\n", start) + 1 or nowhere
         if not start:
@@ -229,7 +227,7 @@ def _check_text(layout: Layout, block: bytearray, data: pa.Buffer) -> bool:
     Raises:
         NotPlain: a quote or a line's end is elsewhere, or there is a NUL.
     """
-    if b"\0" in block or block.startswith(_MARK, 1):  # Arrow leaves a mark out, and here it is text
+    if b"\0" in block or block.startswith(BOM_UTF8, 1):  # Arrow leaves a mark out, and here it is text
         raise NotPlain
     size = len(block)
     text = pa.Array.from_buffers(pa.uint8(), size, [None, data])
@@ -302,6 +300,7 @@ def _integers(texts: pa.Array, type_: pa.DataType) -> pa.Array:
 
 
 def _doubles(texts: pa.Array, *, declared: bool) -> pa.Array:
+    data = _bytes_of(texts)
     values = texts.cast(pa.float64())
     size = pc.abs(values)
     if pc.is_finite(values).true_count < len(values) - values.null_count:
@@ -311,8 +310,8 @@ def _doubles(texts: pa.Array, *, declared: bool) -> pa.Array:
     is_zero = pc.equal(size, 0.0)
     if pc.less(size, _LEAST_NORMAL).true_count > is_zero.true_count:  # it lacks digits
         raise NotPlain
-    if not _are_digits(_bytes_of(texts)):
-        least, _ = _least_and_most(_bytes_of(texts))
+    if not _are_digits(data):
+        least, _ = _least_and_most(data)
         if least < ord("+") or pc.less(texts, "-").true_count:
             raise NotPlain
         if declared or not _are_digits(_bytes_of(texts.filter(is_zero))):  # 1e-400
@@ -333,12 +332,14 @@ def _begin_with_zeros(texts: pa.Array, zero: str) -> bool:
     return bool(follows.true_count)
 
 
-def _booleans(texts: pa.Array) -> pa.Array:
-    values = texts.cast(pa.bool_())
-    least, _ = _least_and_most(pc.binary_length(texts))
-    if values.null_count < len(values) and least < len("true"):  # 1 and 0
+def _check_length(texts: pa.Array, least: int) -> None:
+    if texts.null_count < len(texts) and pc.min(pc.binary_length(texts)).as_py() < least:
         raise NotPlain
-    return values
+
+
+def _booleans(texts: pa.Array) -> pa.Array:
+    _check_length(texts, len("true"))  # 1 and 0
+    return texts.cast(pa.bool_())
 
 
 def _dates(texts: pa.Array) -> pa.Array:
@@ -348,15 +349,11 @@ def _dates(texts: pa.Array) -> pa.Array:
 
 
 def _moments(texts: pa.Array) -> pa.Array:
+    _check_length(texts, len("2024-01-01 00:00"))
+    colons = pc.equal(_bytes_of(texts), pa.scalar(ord(":"), pa.uint8())).true_count
+    if colons < len(texts) - texts.null_count:
+        raise NotPlain
     values = texts.cast(pa.timestamp("us"))
-    least, _ = _least_and_most(pc.binary_length(texts))
-    if values.null_count < len(values) and least < len("2024-01-01 00:00"):
-        raise NotPlain
-    if (
-        pc.equal(_bytes_of(texts), pa.scalar(ord(":"), pa.uint8())).true_count
-        < len(values) - values.null_count
-    ):
-        raise NotPlain
     _check_years(texts)
     return values
 

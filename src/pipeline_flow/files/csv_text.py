@@ -228,7 +228,8 @@ def is_misleading(path: Path, encoding: str, dialect: Dialect, skip: int) -> boo
     with open_text(path, encoding) as text:
         if any(dialect.quote in text.readline() for _ in range(skip)):
             return True
-    if not dialect.header:
+        line = text.readline()
+    if not dialect.header or not (dialect.quote in line or (dialect.escape and dialect.escape in line)):
         return False
     try:
         first = next((raw for _, record, raw in records(path, encoding, dialect, strict=True) if record), [])

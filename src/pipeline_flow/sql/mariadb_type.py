@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,9 +15,6 @@ from pipeline_flow.errors import ConversionFailed, WrongArgument
 from pipeline_flow.sql import misfit, value_text
 from pipeline_flow.sql.misfit import has_opaque
 from pipeline_flow.sql.moment import in_day, in_years
-
-if TYPE_CHECKING:
-    pass
 
 Convert = Callable[[pa.Array], pa.Array]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
+    from pipeline_flow.core.context import Context
     from pipeline_flow.data import BatchStream
     from pipeline_flow.files.csv_plain import Layout
     from pipeline_flow.files.csv_text import Dialect
@@ -213,15 +214,6 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
         """The rows, read by Arrow as far as they are plainly written, and then by DuckDB."""
         from pipeline_flow.data import BatchStream
         from pipeline_flow.files import csv_plain
-        from pipeline_flow.sql import duckdb
-
-        def run(query: str) -> BatchStream:
-            return duckdb.stream(
-                reading.connection.cursor(),
-                query,
-                context=self.context,
-                translate=lambda error: reading.malformed(error, columns),
-            )
 
         def batches() -> Iterator[pa.RecordBatch]:
             for number, item in enumerate(reading.sources):
@@ -234,7 +226,7 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
                     continue
                 except (csv_plain.NotPlain, OSError):  # the general reader says what is wrong with the file
                     query = f"{reading.query(columns, reading.sources[number:])} offset {rows}"
-                with run(query) as rest:
+                with reading.run(self.context, query, columns) as rest:
                     yield from rest
                 return
 
@@ -242,7 +234,8 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
             reading.connection.close()
             _clean(reading.sources)
 
-        with run(f"{reading.query(columns, reading.sources)} limit 0") as empty:
+        no_rows = f"{reading.query(columns, reading.sources)} limit 0"
+        with reading.run(self.context, no_rows, columns) as empty:
             schema = empty.schema
         return BatchStream(schema, batches(), on_close=close)
 
@@ -269,15 +262,9 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
         import pyarrow as pa
 
         from pipeline_flow.data import BatchStream
-        from pipeline_flow.sql import duckdb
 
         def opened(item: _Source) -> BatchStream:
-            return duckdb.stream(
-                reading.connection.cursor(),
-                reading.query(columns, [item]),
-                context=self.context,
-                translate=lambda error: reading.malformed(error, columns),
-            )
+            return reading.run(self.context, reading.query(columns, [item]), columns)
 
         first = opened(reading.sources[0])
         fields = {field.name: field for field in first.schema} | {
@@ -609,6 +596,17 @@ class _Reading:
         listed = ", ".join(f"{self._value(column)} as {quote(column.name)}" for column in columns)
         return f"select {listed} from {self._read(sources)}"
 
+    def run(self, context: Context, query: str, columns: Sequence[_Column]) -> BatchStream:
+        """The rows of one query among others, on a cursor of its own."""
+        from pipeline_flow.sql import duckdb
+
+        return duckdb.stream(
+            self.connection.cursor(),
+            query,
+            context=context,
+            translate=lambda error: self.malformed(error, columns),
+        )
+
     def layout(self, columns: Sequence[_Column]) -> Layout | None:
         """How the files are written, if that is how :mod:`~pipeline_flow.files.csv_plain` reads."""
         from pipeline_flow.files import csv_plain
@@ -626,7 +624,10 @@ class _Reading:
             return None
         try:
             converts = {
-                column.name: csv_plain.convert(column.type, declared=column.declared) for column in columns
+                column.name: None
+                if column.type.upper() in _TEXTS
+                else csv_plain.convert(column.type, declared=column.declared)
+                for column in columns
             }
         except csv_plain.NotPlain:
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -74,19 +73,17 @@ class ParquetLoad(FileTarget, IAtomicLoadPlugin, plugin_name="parquet"):
 
         _check_types(data.schema)
         with data:
-            batches = iter(data)
-            batch = next(batches, None)
-            options: dict[str, Any] = {
-                "compression": self.config.compression,
-                "use_dictionary": [] if batch is None else _repeating(batch),
-            }
+            groups = _groups(data)
+            group = next(groups, None)
+            options = _options(self.config.compression, None if group is None else group[0])
             try:
                 with pq.ParquetWriter(path, data.schema, **options) as writer:
-                    for group in _groups(() if batch is None else chain([batch], batches)):
+                    while group is not None:
                         self.context.check()
                         writer.write_table(
                             pa.Table.from_batches(group, data.schema), row_group_size=_GROUP_ROWS
                         )
+                        group = next(groups, None)
             except pa.ArrowNotImplementedError as error:
                 raise ConversionFailed(f"Parquet cannot hold this data: {error}") from None
             except OSError as error:
@@ -120,10 +117,7 @@ class _ParquetFile:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            options: dict[str, Any] = {
-                "compression": self._compression,
-                "use_dictionary": [] if first is None else _repeating(first),
-            }
+            options = _options(self._compression, first)
             try:
                 self._writer = pq.ParquetWriter(self._path, self._schema, **options)
             except pa.ArrowNotImplementedError as error:
@@ -133,6 +127,11 @@ class _ParquetFile:
     def close(self) -> None:
         """Ends the file."""
         self._opened(None).close()
+
+
+def _options(compression: str, first: pa.RecordBatch | None) -> dict[str, Any]:
+    """How a file is written whose first rows are these."""
+    return {"compression": compression, "use_dictionary": [] if first is None else _repeating(first)}
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
