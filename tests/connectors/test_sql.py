@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import sqlite3
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_flow.data import to_stream
+from pipeline_flow.data import BatchStream, to_stream
 from pipeline_flow.errors import (
     ConversionFailed,
     DestinationFailed,
@@ -28,12 +30,16 @@ from pipeline_flow.errors import (
     WrongArgument,
 )
 from pipeline_flow.secret import Secret
+from pipeline_flow.sql import duckdb as duckdb_side
 from pipeline_flow.sql import engine as engines
 from pipeline_flow.sql import url as urls
+from pipeline_flow.sql.duckdb import BATCH_ROWS
 from tests.connectors.conftest import every_type, nested
 from tests.connectors.suites import DestinationSuite, SourceSuite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.connectors.conftest import Bench
 
 URLS = {"duckdb": "duckdb:///x.duckdb", "sqlite": "sqlite:///x.db"}
@@ -667,3 +673,104 @@ def test_a_database_that_is_not_what_it_says(bench: Bench, engine: str) -> None:
     with pytest.raises(SourceMalformed, match="is not a") as caught:
         bench.extract("sql", url=f"{engine}:///{FILES[other]}", query="select 1 as a")
     assert f"{other}:///" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "claimed", "while_rows_come"),
+    [
+        (100, "336.0 MiB", "64.0 MiB"),  # 36 MB a thread: two
+        (160, "336.0 MiB", "64.0 MiB"),  # 59 MB
+        (400, "128.0 MiB", "70.3 MiB"),  # 147 MB: one
+        (9000, "128.0 MiB", "128.0 MiB"),
+    ],
+)
+def test_an_insert_claims_memory_for_the_threads_that_fit_into_the_limit(
+    row_bytes: int, claimed: str, while_rows_come: str
+) -> None:
+    limit = 128 * 1024 * 1024
+    with duckdb.connect(config={"memory_limit": "128MiB", "threads": 2}) as connection:
+
+        def now() -> Any:
+            return connection.execute("select current_setting('memory_limit')").fetchone()
+
+        with duckdb_side._Claim(connection, limit, columns=20) as claim:
+            claim.raise_for(row_bytes)
+            assert now() == (claimed,)
+            claim.lower()
+            assert now() == (while_rows_come,)
+            claim.raise_for(row_bytes)
+        assert now() == ("128.0 MiB",)
+
+
+def test_rows_keep_their_order_where_several_threads_write_them(bench: Bench) -> None:
+    names = [f"c{number}" for number in range(40)]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, 20 * BATCH_ROWS, BATCH_ROWS):
+            numbers = pa.array(np.arange(start, start + BATCH_ROWS, dtype=np.int32))
+            yield pa.record_batch([numbers] * len(names), names=names)
+
+    rows = load(bench, "duckdb", BatchStream(pa.schema([(name, pa.int32()) for name in names]), batches()))
+    assert read(bench, "duckdb", "select c39 from t")["c39"].to_numpy().tolist() == list(range(rows))
+
+
+def test_the_memory_limit_is_low_while_rows_come_and_back_afterwards(bench: Bench) -> None:
+    limits: set[tuple[str]] = set()
+    limit = "select current_setting('memory_limit') as now"
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        numbers = pa.array(np.arange(BATCH_ROWS, dtype=np.int32))
+        for number in range(20):
+            if number:  # the first is read before the INSERT begins
+                shared = bench.resources.get(urls.parse(URLS["duckdb"]).url, contextlib.nullcontext)
+                with shared.cursor() as cursor:
+                    limits.update(cursor.execute(limit).fetchall())
+            yield pa.record_batch([numbers] * 40, names=[f"c{number}" for number in range(40)])
+
+    load(bench, "duckdb", BatchStream(next(batches()).schema, batches()))
+    assert len(limits) == 1
+    assert limits < {("64.0 MiB",), ("84.3 MiB",), ("112.5 MiB",)}  # at most 2, 3 and 4 threads
+    assert read(bench, "duckdb", limit)["now"].to_pylist() == ["256.0 MiB"]
+
+
+def test_batches_that_cannot_be_brought_together_stay_apart(bench: Bench) -> None:
+    """Dictionaries of 100 texts each, whose index has room for 127."""
+    texts = [[f"{number}-{text}" for text in range(100)] for number in range(4)]
+    type_ = pa.dictionary(pa.int8(), pa.string())
+    batches = [pa.record_batch([pa.array(part, type_)], names=["a"]) for part in texts]
+    assert load(bench, "duckdb", BatchStream(batches[0].schema, batches)) == 400
+    assert read(bench, "duckdb")["a"].to_pylist() == [text for part in texts for text in part]
+
+
+def test_an_instance_that_others_use_keeps_its_limit(bench: Bench) -> None:
+    limits: set[tuple[str]] = set()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        numbers = pa.array(np.arange(BATCH_ROWS, dtype=np.int32))
+        for number in range(3):
+            if number:
+                shared = bench.resources.get(urls.parse(URLS["duckdb"]).url, contextlib.nullcontext)
+                with shared.cursor() as cursor:
+                    limits.update(cursor.execute("select current_setting('memory_limit')").fetchall())
+            yield pa.record_batch([numbers] * 40, names=[f"c{number}" for number in range(40)])
+
+    bench.resources.are_shared = True
+    load(bench, "duckdb", BatchStream(next(batches()).schema, batches()))
+    assert limits == {("256.0 MiB",)}
+
+
+def test_small_batches_are_brought_together(bench: Bench) -> None:
+    """Each batch that DuckDB is given becomes a collection of its own, which it has to bring together with others."""
+    table = pa.table(
+        {
+            "a": pa.array(range(300_000), pa.int64()),
+            "b": pa.array(["x", None, "y"] * 100_000).dictionary_encode(),
+        }
+    )
+    given: list[int] = []
+    feed = duckdb_side.Feed(
+        "s", to_stream(pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=700)))
+    )
+    while feed.has_more():
+        given += [batch.num_rows for batch in feed._part(lambda: None)]
+    assert given == [BATCH_ROWS, BATCH_ROWS, 300_000 - 2 * BATCH_ROWS]

@@ -56,6 +56,10 @@ class Resources(Protocol):
     def memory_bytes(self) -> int:
         """How much memory one database engine inside this process may use."""
 
+    @property
+    def are_shared(self) -> bool:
+        """Whether several pipelines may use what is opened here at once."""
+
     def folder(self) -> Path:
         """A private folder for temporary files, removed when the run ends."""
 

@@ -82,7 +82,9 @@ class Orchestrator:
             emit=emit,
             budget=Budget(plan.memory_limit // _HANDOFF_SHARE),
             spill=spill,
-            resources=RunResources(plan.memory_limit // _DATABASE_SHARE // at_once, spill),
+            resources=RunResources(
+                plan.memory_limit // _DATABASE_SHARE // at_once, spill, shared=at_once > 1
+            ),
             secrets=self._secrets.value,
             redact=redact,
             random=random,

@@ -22,11 +22,13 @@ class RunResources:
     Args:
         memory_bytes: what one database engine inside this process may use.
         spill: the run's private folder.
+        shared: whether several pipelines may run at once.
     """
 
-    def __init__(self, memory_bytes: int, spill: Spill) -> None:
+    def __init__(self, memory_bytes: int, spill: Spill, *, shared: bool = False) -> None:
         self._memory_bytes = max(_LEAST_MEMORY, memory_bytes)
         self._spill = spill
+        self._shared = shared
         self._lock = threading.Lock()
         self._key_locks: dict[str, threading.Lock] = {}
         self._open: dict[str, Any] = {}
@@ -38,6 +40,11 @@ class RunResources:
     def memory_bytes(self) -> int:
         """How much memory one database engine inside this process may use."""
         return self._memory_bytes
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether several pipelines may use what is opened here at once."""
+        return self._shared
 
     def folder(self) -> Path:
         """A private folder for temporary files, removed when the run ends."""

@@ -30,6 +30,8 @@ from pipeline_flow.sql.quote import quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
+    from typing import Self
 
     from duckdb import DuckDBPyConnection
 
@@ -38,9 +40,10 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 122_880  # one row group of DuckDB
 # With its default of 1 MB, DuckDB fills a streamed result with one thread only (6 M rows of CSV: 5.5 s instead of 2.9 s).
+_READING_BUFFER = "32MB"
+_SEALED_BUFFER = "8MB"  # its input comes as batches, and waits for others less than it is waited for
 # DuckDB draws a progress bar on stdout after two seconds, wherever that goes.
 _PER_CONNECTION = (
-    "set streaming_buffer_size = '32MB'",
     "set TimeZone = 'UTC'",
     "set enable_progress_bar = false",
 )
@@ -53,6 +56,13 @@ _SEALED: dict[str, Any] = {"autoload_known_extensions": False, "allow_community_
 _NO_ROWS = "_pipeline_flow_no_rows"
 _PART_ROWS = 16 * BATCH_ROWS
 _PART_BYTES = 256 * 1024 * 1024
+_GROUP_BYTES = 64 * 1024 * 1024
+# What an INSERT that keeps the order of rows must be able to claim, for each column of the table, per thread beside the
+# first: it may claim a quarter of the memory limit, and wants 4 MiB (PhysicalBatchInsert in DuckDB 1.3 to 1.5).
+_CLAIM = 16 * 1024 * 1024
+_GROUPS_OF_A_THREAD = 3  # row groups that a thread may hold: as they came, in DuckDB's form, compressed
+_GROUPS_AT_LEAST = 1.5  # and holds, under DuckDB's limit
+_LEAST_LIMIT = 64 * 1024 * 1024
 _COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE")
 WIDE_INTEGERS = ("HUGEINT", "UHUGEINT", "BIGNUM")  # Arrow has none; they travel as decimals, or overflow
 _WIDEST_DECIMAL = 38  # digits
@@ -64,10 +74,14 @@ _WIDEST_DECIMAL = 38  # digits
 def _config(resources: Resources) -> dict[str, Any]:
     return {
         **_ALWAYS,
-        "memory_limit": f"{resources.memory_bytes // 1024}KiB",
+        "memory_limit": _kib(resources.memory_bytes),
         # One folder each: the files in it have the same names in every instance, and two would write into one.
         "temp_directory": str(resources.folder() / f"duckdb-{secrets.token_hex(6)}"),
     }
+
+
+def _kib(size: int) -> str:
+    return f"{size // 1024}KiB"
 
 
 def in_memory(context: Context) -> DuckDBPyConnection:
@@ -81,7 +95,7 @@ def sealed(context: Context) -> DuckDBPyConnection:
     It reads no file, no network, no variable of this process and loads no extension; give it data, then
     :func:`lock` it.
     """
-    return prepared(duckdb.connect(config={**_config(context.resources), **_SEALED}))
+    return prepared(duckdb.connect(config={**_config(context.resources), **_SEALED}), buffer=_SEALED_BUFFER)
 
 
 def lock(connection: DuckDBPyConnection) -> None:
@@ -90,10 +104,11 @@ def lock(connection: DuckDBPyConnection) -> None:
     connection.execute("set lock_configuration = true")
 
 
-def prepared(connection: DuckDBPyConnection) -> DuckDBPyConnection:
-    """``connection`` with the settings that each connection needs for itself."""
+def prepared(connection: DuckDBPyConnection, *, buffer: str = _READING_BUFFER) -> DuckDBPyConnection:
+    """``connection`` with the settings that each connection needs for itself; ``buffer`` is how much of a result waits."""
     for statement in _PER_CONNECTION:
         connection.execute(statement)
+    connection.execute(f"set streaming_buffer_size = '{buffer}'")
     return connection
 
 
@@ -278,21 +293,42 @@ class Feed:
             self._next = next(self._stream, None)
         return self._next is not None
 
-    def part(self) -> object:
-        """The next whole row groups as :meth:`capsule` gives all."""
-        return pa.RecordBatchReader.from_batches(self.schema, self._part()).__arrow_c_stream__()
+    def part(self, begun: Callable[[], None]) -> object:
+        """The next whole row groups as :meth:`capsule` gives all; ``begun`` is called when DuckDB asks for the first."""
+        return pa.RecordBatchReader.from_batches(self.schema, self._part(begun)).__arrow_c_stream__()
 
-    def _part(self) -> Iterator[pa.RecordBatch]:
+    def _part(self, begun: Callable[[], None]) -> Iterator[pa.RecordBatch]:
+        begun()
         rows, size = 0, 0
         while rows < _PART_ROWS and size < _PART_BYTES and self.has_more():
+            for batch in self._group():
+                rows += batch.num_rows
+                size += batch.nbytes
+                self._check_texts(batch)
+                yield self._converted(batch)
+
+    def _group(self) -> list[pa.RecordBatch]:
+        """The rows of one row group, as one batch where that can be made: DuckDB's threads share work by batches."""
+        found: list[pa.RecordBatch] = []
+        rows, size = 0, 0
+        while rows < BATCH_ROWS and size < _GROUP_BYTES and self.has_more():
             batch, self._next = self._next, None
-            if batch is not None and batch.num_rows > _PART_ROWS - rows:
-                batch, self._next = batch.slice(0, _PART_ROWS - rows), batch.slice(_PART_ROWS - rows)
             assert batch is not None
+            if batch.num_rows > BATCH_ROWS - rows:
+                batch, self._next = batch.slice(0, BATCH_ROWS - rows), batch.slice(BATCH_ROWS - rows)
+            found.append(batch)
             rows += batch.num_rows
             size += batch.nbytes
-            self._check_texts(batch)
-            yield self._converted(batch)
+        if len(found) > 1:
+            # Dictionaries inside of nested values, or together larger than their index; more text than offsets reach.
+            with contextlib.suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
+                return [pa.concat_batches(found)]
+        return found
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes, judged by the next rows; see :meth:`has_more`."""
+        return 0 if self._next is None else -(-self._next.nbytes // self._next.num_rows)
 
     def _check_texts(self, batch: pa.RecordBatch) -> None:
         for field, column in zip(batch.schema, batch.columns, strict=True):
@@ -335,20 +371,77 @@ def register(connection: DuckDBPyConnection, name: str, stream: BatchStream) -> 
     return feed
 
 
-def insert(context: Context, connection: DuckDBPyConnection, feed: Feed, statement: str) -> int:
+def insert(
+    context: Context, connection: DuckDBPyConnection, feed: Feed, statement: str, *, columns: int
+) -> int:
     """Runs an INSERT that reads ``feed`` under its name, for part after part; gives the number of rows.
 
-    With as little memory as a run gives it, DuckDB takes twice the time for one statement that is long (6 M rows of
-    lineitem in 128 MB: 18 s of processor instead of 9.6 s).
+    ``columns`` is how many the table has. With as little memory as a run gives it, DuckDB takes twice the time for one
+    statement that is long (6 M rows of lineitem in 128 MB: 18 s of processor instead of 9.6 s).
     """
     rows = 0
-    while feed.has_more():
-        context.check()
-        connection.register(feed.name, feed.part())
-        found = connection.execute(statement).fetchone()
-        connection.unregister(feed.name)
-        rows += int(found[0]) if found else 0
+    with _Claim(connection, context.resources.memory_bytes, columns) as claim:
+        while feed.has_more():
+            context.check()
+            if not context.resources.are_shared:
+                claim.raise_for(feed.row_bytes)
+            connection.register(feed.name, feed.part(claim.lower))
+            found = connection.execute(statement).fetchone()
+            connection.unregister(feed.name)
+            rows += int(found[0]) if found else 0
     return rows
+
+
+class _Claim:
+    """The memory limit of an instance while rows are inserted; ``limit`` is the one that it has otherwise, in bytes.
+
+    An INSERT that keeps the order of rows gets one thread for each 16 MiB of the limit and column of the table: a table of
+    16 columns and a limit of 128 MiB make one. So the limit is raised for the moment in which DuckDB decides that. Before it
+    has taken the first row the limit is what its threads need: what it had beyond that it would fill with blocks that are
+    written already, and memory would grow with the number of rows.
+
+    Only for an instance that nobody else uses meanwhile: the limit is that of all its connections.
+    """
+
+    def __init__(self, connection: DuckDBPyConnection, limit: int, columns: int) -> None:
+        self._limit = limit
+        self._needed = limit
+        self._raised = False
+        self._columns = columns
+        self._aside = connection.cursor()
+        found = self._aside.execute("select current_setting('threads')").fetchone()
+        self._threads = int(found[0]) if found else 1
+
+    def raise_for(self, row_bytes: int) -> None:
+        """Raises the limit as far as the threads need that fit into it, with rows of as many bytes as the next ones have."""
+        group = BATCH_ROWS * max(1, row_bytes)
+        threads = max(1, min(self._threads, self._limit // (_GROUPS_OF_A_THREAD * group)))
+        self._needed = min(self._limit, max(_LEAST_LIMIT, int(_GROUPS_AT_LEAST * group * threads)))
+        self._raised = True
+        self._set(max(self._limit, _CLAIM * (self._columns * (threads - 1) + 1)))
+
+    def lower(self) -> None:
+        """Sets what is needed. May be called in the midst of the INSERT, by DuckDB's own threads."""
+        if self._raised and not self._set(self._needed):
+            self._set(self._limit)
+
+    def _set(self, limit: int) -> bool:
+        """Sets a limit; whether no more than that is held at this moment."""
+        try:
+            self._aside.execute(f"set memory_limit = '{_kib(limit)}'")
+        except duckdb.Error:
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._raised:
+            self._set(self._limit)
+        self._aside.close()
 
 
 def _check_folded(names: Sequence[str], stream: str) -> None:

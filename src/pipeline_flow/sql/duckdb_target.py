@@ -134,7 +134,9 @@ def _write(
         table = _look_up(connection, parts, options)
         incoming = [_Column(*column) for column in duckdb.types_of(connection, feed.schema)]
         columns = _prepare(connection, parts, mode, table, incoming, options)
-        rows = duckdb.insert(context, connection, feed, _insert(parts, columns, incoming))
+        rows = duckdb.insert(
+            context, connection, feed, _insert(parts, columns, incoming), columns=len(columns)
+        )
         _finish(connection, parts, options.extras)
     except native.Error as error:
         context.check()

@@ -53,6 +53,7 @@ class FakeResources:
     """What the engine's resources do, for one test."""
 
     memory_bytes = MEMORY_BYTES
+    are_shared = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
