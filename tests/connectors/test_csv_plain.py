@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -256,3 +258,28 @@ def test_every_arrangement_of_quotes_that_is_plain_is_what_the_general_reader_se
             found = bench.extract("csv", path="t.csv", columns={"x": "VARCHAR", "y": "VARCHAR"})
             assert found.to_pylist() == rows, text
     assert plain >= 61
+
+
+def test_the_largest_numbers_of_each_type_are_plain() -> None:
+    for name, type_ in csv_plain._INTEGERS.items():
+        bits = int(str(type_).lstrip("uint"))
+        least, most = (
+            (0, 2**bits - 1) if str(type_).startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
+        texts = pa.array([str(most), None, str(least), "7"])
+        assert csv_plain._integers(texts, type_).to_pylist() == [most, None, least, 7], name
+
+
+def test_no_pandas_is_imported_to_read_a_file(tmp_path: Path) -> None:
+    """It takes longer than many a file."""
+    (tmp_path / "in.csv").write_text("n,x,day,text\n" + "12,0.5,2024-01-01,a\n" * 1000)
+    code = """
+import sys
+from pipeline_flow.entrypoint import run
+extract = {"plugin": "csv", "args": {"path": "in.csv"}}
+load = {"plugin": "parquet", "args": {"path": "out.parquet"}}
+run({"pipelines": {"p": {"phases": {"extract": {"steps": [extract]}, "load": {"steps": [load]}}}}})
+assert "pyarrow" in sys.modules
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

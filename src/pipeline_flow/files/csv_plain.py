@@ -9,6 +9,7 @@ on with the next row, and finds the words for what is wrong.
 from __future__ import annotations
 
 import re
+import struct
 from codecs import BOM_UTF8
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -30,12 +31,35 @@ if TYPE_CHECKING:
 _BLOCK = 4 * 1024 * 1024  # bytes
 _LEAST = 256 * 1024
 _SURE = 15  # characters of a number that a double keeps
-_LEAST_NORMAL = 2.3e-308
-# Between these Arrow and DuckDB both write doubles without an exponent.
-_LEAST_PLACED, _MOST_PLACED = 1e-4, 1e10
 _DIGITS = 38  # Arrow does not notice where a decimal has more
 _DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
-_QUOTE, _LINE_FEED, _RETURN = (pa.scalar(byte, pa.uint8()) for byte in b'"\n\r')
+
+
+def _byte(value: int) -> pa.Scalar:
+    return pa.Array.from_buffers(pa.uint8(), 1, [None, pa.py_buffer(bytes([value]))])[0]
+
+
+def _integer(value: int, type_: pa.DataType) -> pa.Scalar:
+    # `pa.scalar` imports pandas where that is installed, as do functions of Arrow that are given a value of Python: 0.3 s.
+    wide, form = (pa.int64(), "=q") if value < 0 else (pa.uint64(), "=Q")
+    return pa.Array.from_buffers(wide, 1, [None, pa.py_buffer(struct.pack(form, value))])[0].cast(type_)
+
+
+def _double(value: float) -> pa.Scalar:
+    return pa.Array.from_buffers(pa.float64(), 1, [None, pa.py_buffer(struct.pack("=d", value))])[0]
+
+
+def _text(value: str) -> pa.Scalar:
+    data = value.encode()
+    offsets = pa.py_buffer(struct.pack("=ii", 0, len(data)))
+    return pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)])[0]
+
+
+_QUOTE, _LINE_FEED, _RETURN, _COLON = (_byte(byte) for byte in b'"\n\r:')
+_LENGTH_SURE = _integer(_SURE, pa.int32())
+_ZERO, _LEAST_NORMAL = _double(0.0), _double(2.3e-308)
+# Between these Arrow and DuckDB both write doubles without an exponent.
+_LEAST_PLACED, _MOST_PLACED = _double(1e-4), _double(1e10)
 
 
 class NotPlain(Exception):
@@ -239,7 +263,7 @@ def _check_text(layout: Layout, block: bytearray, data: pa.Buffer) -> bool:
         return False
     is_quote = pc.equal(text, _QUOTE).slice(1, size - 2)  # a line feed stands before and behind all
     before, behind = text.slice(0, size - 2).filter(is_quote), text.slice(2).filter(is_quote)
-    ends = [_QUOTE, _LINE_FEED, pa.scalar(ord(layout.delimiter), pa.uint8())]
+    ends = [_QUOTE, _LINE_FEED, _byte(ord(layout.delimiter))]
     opens_well, closes_well = (
         reduce(pc.or_, (pc.equal(beside, byte) for byte in [*ends, *more]))
         for beside, more in ((before, []), (behind, [_RETURN]))
@@ -286,13 +310,13 @@ def _integers(texts: pa.Array, type_: pa.DataType) -> pa.Array:
     # No number has a shorter text of digits than its own: all have theirs if the lengths add up to the same.
     size = len(values) - values.null_count
     if least < 0:
-        size += pc.less(values, pa.scalar(0, type_)).true_count
+        size += pc.less(values, _integer(0, type_)).true_count
     power = 10
     while power <= most or power <= -least:
         if power <= most:
-            size += pc.greater_equal(values, pa.scalar(power, type_)).true_count
+            size += pc.greater_equal(values, _integer(power, type_)).true_count
         if power <= -least:
-            size += pc.less_equal(values, pa.scalar(-power, type_)).true_count
+            size += pc.less_equal(values, _integer(-power, type_)).true_count
         power *= 10
     if not _are_digits(data) or len(data) != size:
         raise NotPlain
@@ -307,16 +331,16 @@ def _doubles(texts: pa.Array, *, declared: bool) -> pa.Array:
         raise NotPlain
     if _begin_with_zeros(texts, "0") or _begin_with_zeros(texts, "-0"):
         raise NotPlain
-    is_zero = pc.equal(size, 0.0)
+    is_zero = pc.equal(size, _ZERO)
     if pc.less(size, _LEAST_NORMAL).true_count > is_zero.true_count:  # it lacks digits
         raise NotPlain
     if not _are_digits(data):
         least, _ = _least_and_most(data)
-        if least < ord("+") or pc.less(texts, "-").true_count:
+        if least < ord("+") or pc.less(texts, _text("-")).true_count:
             raise NotPlain
         if declared or not _are_digits(_bytes_of(texts.filter(is_zero))):  # 1e-400
             raise NotPlain
-    is_long = pc.greater(pc.binary_length(texts), _SURE)
+    is_long = pc.greater(pc.binary_length(texts), _LENGTH_SURE)
     is_far = pc.or_(pc.less(size, _LEAST_PLACED), pc.greater_equal(size, _MOST_PLACED))
     if is_long.true_count and (
         pc.and_(is_far, is_long).true_count
@@ -328,7 +352,7 @@ def _doubles(texts: pa.Array, *, declared: bool) -> pa.Array:
 
 def _begin_with_zeros(texts: pa.Array, zero: str) -> bool:
     """Whether a digit follows on the zero that a text begins with."""
-    follows = pc.and_(pc.greater_equal(texts, f"{zero}0"), pc.less(texts, f"{zero}:"))
+    follows = pc.and_(pc.greater_equal(texts, _text(f"{zero}0")), pc.less(texts, _text(f"{zero}:")))
     return bool(follows.true_count)
 
 
@@ -350,7 +374,7 @@ def _dates(texts: pa.Array) -> pa.Array:
 
 def _moments(texts: pa.Array) -> pa.Array:
     _check_length(texts, len("2024-01-01 00:00"))
-    colons = pc.equal(_bytes_of(texts), pa.scalar(ord(":"), pa.uint8())).true_count
+    colons = pc.equal(_bytes_of(texts), _COLON).true_count
     if colons < len(texts) - texts.null_count:
         raise NotPlain
     values = texts.cast(pa.timestamp("us"))
