@@ -158,7 +158,8 @@ class StepFinished(Event):
 
     Rows are ``None`` where they cannot be counted, as for objects between two custom plugins. ``bytes`` (of Arrow
     memory) are those of the rows that it gave, or that a load took. For an atomic load this is the end of staging: its
-    rows become visible with :class:`LoadCommitted`.
+    rows become visible with :class:`LoadCommitted`. ``waited`` are those of the ``seconds`` in which a step through which rows
+    flow waited for others: for their rows, or for them to take its own.
     """
 
     address: Address
@@ -167,6 +168,7 @@ class StepFinished(Event):
     rows_out: int | None = None
     bytes: int | None = None
     rejected: int = 0
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

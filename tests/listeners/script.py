@@ -105,7 +105,12 @@ class Script:
         return self
 
     def done(
-        self, text: str, rows_in: int | None = None, rows_out: int | None = None, size: int | None = None
+        self,
+        text: str,
+        rows_in: int | None = None,
+        rows_out: int | None = None,
+        size: int | None = None,
+        waited: float = 0.0,
     ) -> Script:
         address = _address(text)
         seconds = self.at - self._began[address]
@@ -116,6 +121,7 @@ class Script:
             rows_in=rows_in,
             rows_out=rows_out,
             bytes=size,
+            waited=waited,
         )
         return self
 

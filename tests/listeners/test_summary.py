@@ -82,6 +82,19 @@ def test_the_chain_leads_through_the_pipeline_whose_slot_was_waited_for() -> Non
     assert sentence == "78 % of the time in extract `csv` of weather (7.00s)"
 
 
+def test_steps_through_which_rows_flow_share_the_time_as_they_have_worked() -> None:
+    def tell(script: Script) -> None:
+        script.run().start("orders").begin("orders.extract.a").after(1).begin("orders.transform.x")
+        script.after(1).begin("orders.load.warehouse").after(6).done("orders.extract.a", waited=0)
+        script.after(1).done("orders.transform.x", waited=6).after(1).done("orders.load.warehouse", waited=6)
+        script.commit("orders", "warehouse").finish("orders").end()
+
+    sentence, chain = _told(plan(ONE), tell)
+    # 8, 2 and 2 seconds of work in 10
+    assert chain == {"orders.extract.a": 6.667, "orders.transform.x": 1.667, "orders.load.warehouse": 1.667}
+    assert sentence == "67 % of the time in extract `a` of orders (6.67s)"
+
+
 def test_a_short_pipeline_that_nobody_waited_for_is_not_in_the_chain() -> None:
     def tell(script: Script) -> None:
         script.run().start("orders", "weather").begin("orders.extract.a", "weather.extract.csv")

@@ -150,6 +150,7 @@ class Config:
     concurrency: int = DEFAULT_CONCURRENCY
     parallelism: int = DEFAULT_PARALLELISM
     fail_fast: bool = False
+    handoff: str = "auto"
     memory_limit: int = DEFAULT_MEMORY_LIMIT
     spill_limit: int | None = None
     timezone: str = "UTC"

@@ -42,6 +42,12 @@ TOP = _table(
     Key("parallelism", "whole number", "32", "how many steps of one pipeline run at once"),
     Key("fail_fast", "true or false", "false", "whether the first failed pipeline stops the run"),
     Key(
+        "handoff",
+        "auto | stage",
+        "auto",
+        "when the next phase begins: with the first rows where that is safe, or when all rows wait",
+    ),
+    Key(
         "memory_limit",
         "size",
         "512MiB, or a quarter of the container's memory",

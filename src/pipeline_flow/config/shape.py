@@ -214,6 +214,7 @@ class _Reader:
                 root, "parallelism", _positive, "a whole number above 0", DEFAULT_PARALLELISM
             ),
             "fail_fast": self._setting(root, "fail_fast", _boolean, "true or false", default=False),
+            "handoff": self._setting(root, "handoff", _handoff, "auto or stage", "auto"),
             "memory_limit": self._setting(root, "memory_limit", unit.size, _SIZES, None)
             or default_memory_limit(),
             "spill_limit": self._setting(root, "spill_limit", unit.size, _SIZES, None),
@@ -1034,9 +1035,17 @@ def _wait(value: Any) -> float:
 
 
 def _bad_row(value: Any) -> str:
+    return _one_of(value, ("fail", "skip"))
+
+
+def _handoff(value: Any) -> str:
+    return _one_of(value, ("auto", "stage"))
+
+
+def _one_of(value: Any, words: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise TypeError
-    if value not in ("fail", "skip"):
+    if value not in words:
         raise ValueError
     return value
 

@@ -1,7 +1,7 @@
 """The place between two phases where data waits: in memory while the run's budget lasts, then on disk.
 
 A handoff keeps the phases apart: it is written to its end, then read, by as many readers as there are, each at its
-own pace. What does not fit into the budget goes to one Arrow IPC stream per handoff. The stream format, unlike the
+own pace. (In a :class:`~pipeline_flow.data.streaming.StreamingHandoff` rows flow instead.) What does not fit into the budget goes to one Arrow IPC stream per handoff. The stream format, unlike the
 file format, lets dictionaries change from batch to batch; uncompressed, because that was measured to be twice as fast
 to write as lz4.
 """
@@ -299,13 +299,7 @@ class Handoff:
             SpillFull: there is no room on disk. The handoff has then failed and holds nothing.
         """
         with self._lock:
-            self._check_open()
-            if self.finished or self._schema is None:
-                raise InternalError(f"the handoff `{self.name}` is not being written")
-            if not batch.schema.equals(self._schema):
-                raise InternalError(
-                    f"the handoff `{self.name}` was given another schema: {schemas.difference(self._schema, batch.schema)}"
-                )
+            self._check_batch(batch)
             if not batch.num_rows:
                 return
             try:
@@ -315,6 +309,15 @@ class Handoff:
                 self.fail(error)
                 raise
             self.rows += batch.num_rows
+
+    def _check_batch(self, batch: pa.RecordBatch) -> None:
+        self._check_open()
+        if self.finished or self._schema is None:
+            raise InternalError(f"the handoff `{self.name}` is not being written")
+        if not batch.schema.equals(self._schema):
+            raise InternalError(
+                f"the handoff `{self.name}` was given another schema: {schemas.difference(self._schema, batch.schema)}"
+            )
 
     def finish(self) -> None:
         """Ends writing; from here on it can be read.
@@ -342,10 +345,10 @@ class Handoff:
 
     def _keep(self, batch: pa.RecordBatch) -> bool:
         """Keeps a batch in memory if the budget has room for what it holds on to."""
-        held = _buffers(batch)
+        held = buffers(batch)
         new = {at: size for at, size in held.items() if size > self._held.get(at, 0)}
         cost = sum(size - self._held.get(at, 0) for at, size in new.items())
-        cost += _BATCH_OVERHEAD + _COLUMN_OVERHEAD * batch.num_columns
+        cost += overhead(batch)
         if not self._budget.try_reserve(cost):
             return False
         self._held.update(new)
@@ -485,7 +488,13 @@ class Handoff:
             raise StreamConsumed(f"the data of `{self.name}` was removed before it was read to its end")
 
 
-def _buffers(batch: pa.RecordBatch) -> dict[int, int]:
+def overhead(batch: pa.RecordBatch) -> int:
+    """The bytes that a batch takes beside its buffers, about."""
+    columns: int = batch.num_columns
+    return _BATCH_OVERHEAD + _COLUMN_OVERHEAD * columns
+
+
+def buffers(batch: pa.RecordBatch) -> dict[int, int]:
     """The memory that ``batch`` keeps alive: addresses and sizes in bytes.
 
     A slice keeps all of its parent, and a column of an IPC message keeps the message.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline_flow.core import inventory
 from pipeline_flow.data import BatchStream, Tables, adapt
@@ -25,7 +25,7 @@ from pipeline_flow.events import LoadAborted, LoadCommitted, Notice
 from pipeline_flow.secret import mask_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from pipeline_flow.engine.scope import RunScope
     from pipeline_flow.engine.step import Step
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pipeline_flow.plugins.base import Transaction
 
     Pick = Callable[[Step], Value | dict[str, Value]]
+
+
+T = TypeVar("T")
 
 
 class Group:
@@ -66,16 +69,24 @@ class Group:
             data = None if step in self.hooks else pick(step)
             try:
                 rows = await step.attempted(
-                    partial(self._join, step) if data is None else partial(self._stage, step, data)
+                    partial(self._join, step) if data is None else partial(self._stage, step, data), data
                 )
             except Exception as error:
-                if not await self.abort():
+                if step.feed is not None:  # its rows are gone; the phase takes back what is staged
+                    raise step.fail(error) from error
+                try:
+                    taken_back = await _to_the_end(self.abort())
+                except asyncio.CancelledError:
+                    step.fail(error)
+                    raise
+                if not taken_back:
                     raise step.fail(error) from error
                 await step.wait_or_fail(error)
                 for again in self._steps:
                     again.build()
                 return False
-            step.succeed(None if data is None else value.rows_of(data), rows)
+            rows_in = None if data is None else value.rows_of(data)
+            step.succeed(rows_in, rows, waited=value.waited(data))
         return True
 
     async def _join(self, hook: Step) -> None:
@@ -86,8 +97,7 @@ class Group:
     async def _stage(self, load: Step, data: Value | dict[str, Value]) -> int:
         if self._transaction is None:
             await self._begin(load)
-        opened = value.open_data(data, load.taking)
-        try:
+        with load.reading(data) as opened:
             given: BatchStream | Tables
             if isinstance(opened, Tables):
                 given = Tables({name: await _stream(load, item) for name, item in opened.items()})
@@ -95,8 +105,6 @@ class Group:
                 given = await _stream(load, opened)
             rows: int = await load.plugin.stage(given, self._transaction)
             return rows
-        finally:
-            value.close_streams(opened)
 
     async def _begin(self, load: Step) -> None:
         """Opens the transaction. One that is being opened while the run is cancelled is known too, and so taken back."""
@@ -252,7 +260,7 @@ async def _abort(groups: Sequence[Group]) -> None:
         await group.abort()
 
 
-async def _to_the_end(work: Any) -> None:
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Runs ``work`` to its end even when the run is cancelled meanwhile, then lets the cancellation go on."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -267,7 +275,7 @@ async def _to_the_end(work: Any) -> None:
             break
     if cancelled is not None and not task.cancelled() and task.exception() is None:
         raise cancelled
-    task.result()
+    return task.result()
 
 
 async def side_by_side(work: Sequence[Any]) -> list[Any]:

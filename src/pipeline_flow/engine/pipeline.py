@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline_flow.core import tables
 from pipeline_flow.core.context import CancelFlag
 from pipeline_flow.core.suggest import hint
 from pipeline_flow.engine import loading, value
+from pipeline_flow.engine.feed import Feed
 from pipeline_flow.engine.loading import side_by_side
 from pipeline_flow.engine.mask import masked
 from pipeline_flow.engine.result import PipelineResult
@@ -26,7 +29,7 @@ from pipeline_flow.events import (
 from pipeline_flow.plan.model import EXTRACT, LOAD, TRANSFORM, TRANSFORM_AT_LOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from pipeline_flow.engine.scope import RunScope
     from pipeline_flow.engine.value import Value
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
 class _Phase:
     """The steps of one phase, as the engine runs them."""
 
-    __slots__ = ("merge", "name", "post", "pre", "steps")
+    __slots__ = ("fed_by", "feeds", "merge", "name", "post", "pre", "steps")
 
-    def __init__(self, plan: PhasePlan, make: Callable[[StepPlan], Step]) -> None:
+    def __init__(
+        self, plan: PhasePlan, make: Callable[[StepPlan], Step], fed_by: Feed | None, feeds: Feed | None
+    ) -> None:
         self.name = plan.name
+        self.fed_by = fed_by
+        self.feeds = feeds
         self.pre = [make(step) for step in plan.pre]
         self.steps = [make(step) for step in plan.steps]
         self.merge = None if plan.merge is None else make(plan.merge)
@@ -65,9 +72,13 @@ class Pipeline:
         self._lane = scope.threads.lane()
         most = max(len(phase.steps) + len(phase.pre) + len(phase.post) for phase in plan.phases)
         slots = asyncio.Semaphore(parallelism) if most > parallelism else None
-        self._phases = [
-            _Phase(phase, lambda step: Step(scope, step, self._lane, slots)) for phase in plan.phases
-        ]
+        self._phases: list[_Phase] = []
+        fed_by: Feed | None = None
+        for phase in plan.phases:
+            feeds = Feed(scope, fed_by) if phase.streams else None
+            make = partial(Step, scope, lane=self._lane, slots=slots, feed=fed_by)
+            self._phases.append(_Phase(phase, make, fed_by, feeds))
+            fed_by = feeds
         self._steps = [step for phase in self._phases for step in phase.all_steps()]
         self._data: Value | dict[str, Value] | None = None
         self._tables_of: dict[str, tuple[str, ...]] = {}  # by the id of an extract step beside others
@@ -87,8 +98,8 @@ class Pipeline:
         self._scope.tell(PipelineStarted, pipeline=self._plan.name)
         try:
             await self._build()
-            for phase in self._phases:
-                await self._run_phase(phase)
+            for stretch in self._stretches():
+                await side_by_side([self._run_phase(phase) for phase in stretch])
             status = Status.SUCCEEDED
         except PipelineFlowError as caught:
             status, error = Status.FAILED, caught
@@ -146,13 +157,30 @@ class Pipeline:
         if in_thread:
             await self._lane.run(CancelFlag(), _build_all, in_thread)
 
+    def _stretches(self) -> Iterator[list[_Phase]]:
+        """The phases in their order, those together whose data flows from one to the next."""
+        stretch: list[_Phase] = []
+        for phase in self._phases:
+            stretch.append(phase)
+            if phase.feeds is None:
+                yield stretch
+                stretch = []
+        if stretch:
+            yield stretch
+
     async def _run_phase(self, phase: _Phase) -> None:
         scope, name = self._scope, self._plan.name
+        if phase.fed_by is not None:
+            await phase.fed_by.given.wait()
         scope.tell(PhaseStarted, pipeline=name, phase=phase.name)
         started = scope.clock.monotonic()
         status = Status.CANCELLED
+        if phase.feeds is not None:
+            phase.feeds.begin()
         try:
             await self._phase_of(phase.name)(phase)
+            if phase.fed_by is not None:
+                await phase.fed_by.until_over()
             status = Status.SUCCEEDED
         except Exception:
             status = Status.FAILED
@@ -160,6 +188,25 @@ class Pipeline:
         finally:
             seconds = scope.clock.monotonic() - started
             scope.tell(PhaseFinished, pipeline=name, phase=phase.name, status=status, seconds=seconds)
+            if phase.feeds is not None:
+                phase.feeds.end(succeeded=status is Status.SUCCEEDED)
+
+    def _flow(self, phase: _Phase) -> Callable[[Value], None] | None:
+        """What is called, in any thread, with the data of ``phase`` that may be read while it is still being written."""
+        feeds = phase.feeds
+        if feeds is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def give(data: Value) -> None:
+            self._data = data
+            feeds.given.set()
+
+        def from_thread(data: Value) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the thread was left behind
+                loop.call_soon_threadsafe(give, data)
+
+        return from_thread
 
     # ------------------------------------------------------------------------------------------ phases
 
@@ -178,7 +225,7 @@ class Pipeline:
         found: dict[str, Value | dict[str, Value]] = {}
 
         async def keep(step: Step) -> None:
-            found[step.plan.address.step] = await step.call_async(raw=raw)
+            found[step.plan.address.step] = await step.call_async(raw=raw, flow=self._flow(phase))
 
         try:
             await side_by_side([keep(step) for step in steps])
@@ -186,6 +233,8 @@ class Pipeline:
             for item in found.values():
                 value.close_data(item)
             raise
+        if _has_flowed(phase):  # what reads it may have given something else by now
+            return
         self._data = found[steps[0].plan.address.step] if len(steps) == 1 else self._joined(steps, found)
         if phase.merge is not None:
             self._replace(await phase.merge.call_sync(self._data, raw=self._next_takes_anything(phase)))
@@ -221,7 +270,16 @@ class Pipeline:
         for index, step in enumerate(phase.steps):
             following = phase.steps[index + 1 : index + 2]
             raw = following[0].takes_anything if following else self._next_takes_anything(phase)
-            self._replace(await step.call_sync(self._picked(step), raw=raw))
+            flow = None if following else self._flow(phase)
+            before = self._data
+            try:
+                result = await step.call_sync(self._picked(step), raw=raw, flow=flow)
+            finally:
+                if _has_flowed(phase):
+                    value.close_data(before)
+            if _has_flowed(phase):
+                return
+            self._replace(result)
         if phase.steps:
             self._tell_staged(phase)
 
@@ -297,6 +355,11 @@ class Pipeline:
                 memory_bytes=item.handoff.memory_bytes,
                 disk_bytes=item.handoff.disk_bytes,
             )
+
+
+def _has_flowed(phase: _Phase) -> bool:
+    """Whether what a running phase gives is being read already."""
+    return phase.feeds is not None and phase.feeds.given.is_set()
 
 
 def _build_all(steps: Sequence[Step]) -> None:

@@ -8,7 +8,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,10 @@ from pipeline_flow.plugins.base import ITransactionHook
 from pipeline_flow.secret import open_references
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from pipeline_flow.core.inventory import Declaration
+    from pipeline_flow.engine.feed import Feed
     from pipeline_flow.engine.scope import RunScope
     from pipeline_flow.engine.threads import Lane
     from pipeline_flow.engine.value import Value
@@ -77,13 +78,22 @@ class Step:
     """One plugin call with its policies: builds the plugin, hands it its data, counts, retries, tells.
 
     ``slots`` limits how many steps of the pipeline run at once, where it has more than may; ``lane`` is the thread of its synchronous plugins.
+    ``feed`` is the phase that gives it rows while both run: the step is finished when that is.
     """
 
-    def __init__(self, scope: RunScope, plan: StepPlan, lane: Lane, slots: asyncio.Semaphore | None) -> None:
+    def __init__(
+        self,
+        scope: RunScope,
+        plan: StepPlan,
+        lane: Lane,
+        slots: asyncio.Semaphore | None,
+        feed: Feed | None = None,
+    ) -> None:
         self.scope = scope
         self.plan = plan
         self.lane = lane
         self.slots = slots
+        self.feed = feed
         self.declaration: Declaration = scope.catalog.find(plan.kind, plan.plugin)
         self.spec = specs.of(self.declaration.cls)
         self._traits = _traits_of(self.declaration.cls)  # type: ignore[arg-type] # mypy takes no class for hashable
@@ -197,8 +207,10 @@ class Step:
 
     # ------------------------------------------------------------------------------------------ attempts
 
-    async def until_done(self, body: Callable[[], Awaitable[Any]]) -> Any:
-        """Runs ``body`` as often as the step's ``retry`` allows.
+    async def until_done(
+        self, body: Callable[[], Awaitable[Any]], data: Value | dict[str, Value] | None = None
+    ) -> Any:
+        """Runs ``body``, which reads ``data``, as often as the step's ``retry`` allows.
 
         Raises:
             StepFailed: the last attempt failed.
@@ -206,13 +218,15 @@ class Step:
         """
         while True:
             try:
-                return await self.attempted(body)
+                return await self.attempted(body, data)
             except Exception as error:  # noqa: BLE001 - any error may be named by `retry.on`
                 await self.wait_or_fail(error)
                 await self._renew()
 
-    async def attempted(self, body: Callable[[], Awaitable[Any]]) -> Any:
-        """One attempt: a free slot, the event, the timeout."""
+    async def attempted(
+        self, body: Callable[[], Awaitable[Any]], data: Value | dict[str, Value] | None = None
+    ) -> Any:
+        """One attempt: a free slot, the event, the timeout. ``data`` is what ``body`` reads."""
         if self.slots is not None:
             await self.slots.acquire()
         token = context_of_step.set(self.context)
@@ -232,9 +246,7 @@ class Step:
                 StepStarted, address=self.plan.address, plugin=self.plan.plugin, attempt=self.attempt
             )
             try:
-                if self.plan.timeout is None:
-                    return await contained(body())
-                return await self._in_time(body, self.plan.timeout)
+                return await self._tried(body, data)
             except asyncio.CancelledError:
                 self.context.cancel_flag.set()
                 self._failed(Failure("run.cancelled", "the run was cancelled"), Status.CANCELLED)
@@ -243,6 +255,32 @@ class Step:
             context_of_step.reset(token)
             if self.slots is not None:
                 self.slots.release()
+
+    async def _tried(self, body: Callable[[], Awaitable[Any]], data: Value | dict[str, Value] | None) -> Any:
+        try:
+            if self.plan.timeout is None:
+                result = await contained(body())
+            else:
+                result = await self._in_time(body, self.plan.timeout)
+        except Exception:
+            if value.has_failed(data):
+                # The step that was still giving the rows has failed, and says so itself: that ends this one too.
+                raise asyncio.CancelledError from None
+            raise
+        if self.feed is not None:
+            await self.feed.until_over()
+        return result
+
+    @contextmanager
+    def reading(self, data: Value | dict[str, Value]) -> Iterator[Any]:
+        """Opens ``data`` for the plugin, and closes it; a cancelled step no longer waits for rows."""
+        opened = value.open_data(data, self.taking)
+        take_back = self.context.on_cancel(functools.partial(value.wake, data))
+        try:
+            yield opened
+        finally:
+            take_back()
+            value.close_streams(opened)
 
     async def _in_time(self, body: Callable[[], Awaitable[Any]], seconds: float) -> Any:
         limit = asyncio.timeout(seconds)
@@ -276,14 +314,21 @@ class Step:
         await asyncio.sleep(wait)
 
     def fail(self, error: BaseException, hint: str = "") -> StepFailedError:
-        """Records that the step has failed for good, and gives the error that says where."""
+        """Records that the step has failed for good, and gives the error that says where. Who still gives it rows is stopped."""
+        if self.feed is not None:
+            self.feed.stop()
         failure = self.failure_of(error)
         failure = replace(failure, hint="; ".join(filter(None, (failure.hint, hint))))
         self._failed(failure, Status.FAILED)
         return self._wrapped(failure)
 
-    def succeed(self, rows_in: int | None, rows_out: int | None, size: int | None = None) -> None:
-        """Records that the step has ended well; ``size`` is the bytes that it gave, where it gives any."""
+    def succeed(
+        self, rows_in: int | None, rows_out: int | None, size: int | None = None, waited: float = 0.0
+    ) -> None:
+        """Records that the step has ended well.
+
+        ``size`` is the bytes that it gave, where it gives any; ``waited`` the seconds for which it waited for other steps.
+        """
         if size is None and not self._gives:
             size = self._bytes_taken or None
         seconds = self.scope.clock.monotonic() - self._started
@@ -307,12 +352,18 @@ class Step:
             rows_out=rows_out,
             bytes=size,
             rejected=rejected,
+            waited=waited,
         )
 
     # ------------------------------------------------------------------------------------------ calls
 
     async def call_async(
-        self, data: Value | dict[str, Value] | None = None, *, hold: bool = True, raw: bool = False
+        self,
+        data: Value | dict[str, Value] | None = None,
+        *,
+        hold: bool = True,
+        raw: bool = False,
+        flow: Callable[[Value], None] | None = None,
     ) -> Value | dict[str, Value]:
         """Calls an asynchronous plugin and stages what it gives: a dict by name where the plan says that it gives tables.
 
@@ -320,21 +371,20 @@ class Step:
             data: what the plugin is handed; ``None`` for a plugin that takes nothing.
             hold: whether the result is wanted.
             raw: an iterator that the plugin returns may pass to the next plugin as it is.
+            flow: called with the result as soon as somebody may read it, where rows flow; from any thread.
         """
 
         async def body() -> Value | dict[str, Value]:
             if data is None:
-                return await self._staged(await _awaited(self.plugin()), hold, raw)
-            opened = value.open_data(data, self.taking)
-            try:
+                return await self._staged(await _awaited(self.plugin()), hold, raw, flow)
+            with self.reading(data) as opened:
                 given = await self._converted(opened)
-                return await self._staged(await _awaited(self._call(given)), hold, raw)
-            finally:
-                value.close_streams(opened)
+                return await self._staged(await _awaited(self._call(given)), hold, raw, flow)
 
         self._reads_once = value.is_read_once(data)
-        result: Value | dict[str, Value] = await self.until_done(body)
-        self.succeed(value.rows_of(data), value.rows_of(result) if hold else None, value.bytes_of(result))
+        result: Value | dict[str, Value] = await self.until_done(body, data)
+        rows = value.rows_of(result) if hold else None
+        self.succeed(value.rows_of(data), rows, value.bytes_of(result), value.waited(data, result))
         return result
 
     async def call_post(self, data: Value | dict[str, Value]) -> Value | dict[str, Value]:
@@ -350,7 +400,7 @@ class Step:
             try:
                 result = await _awaited(self._call(await self._converted(opened)))
                 if not isinstance(result, Mapping) or not any(map(value.is_lazy, result.values())):
-                    return await self._staged(result, hold=True, raw=False)
+                    return await self._staged(result, hold=True, raw=False, flow=None)
                 return await value.hold_tables(self.scope, self.context, result, opened, data)
             finally:
                 value.close_streams(opened)
@@ -361,7 +411,9 @@ class Step:
         self.succeed(value.rows_of(data), value.rows_of(result), size)
         return result
 
-    async def _staged(self, result: Any, hold: bool, raw: bool) -> Value | dict[str, Value]:
+    async def _staged(
+        self, result: Any, hold: bool, raw: bool, flow: Callable[[Value], None] | None
+    ) -> Value | dict[str, Value]:
         if self.plan.gives_tables and isinstance(result, Tables):
             return await value.hold_each(self.scope, self.context, result, self.plan.limit_rows)
         if not hold:
@@ -373,30 +425,33 @@ class Step:
         is_stream = isinstance(result, BatchStream) or (self.spec.generator and inspect.isasyncgen(result))
         if raw and not is_stream:
             return value.Value(result)
-        return await value.hold_async(self.scope, self.context, result, self.plan.limit_rows)
+        return await value.hold_async(self.scope, self.context, result, self.plan.limit_rows, flow=flow)
 
     async def call_sync(
-        self, data: Value | dict[str, Value] | None = None, *, hold: bool = True, raw: bool = False
+        self,
+        data: Value | dict[str, Value] | None = None,
+        *,
+        hold: bool = True,
+        raw: bool = False,
+        flow: Callable[[Value], None] | None = None,
     ) -> Value:
-        """Calls a synchronous plugin in the pipeline's thread and stages what it gives there."""
+        """Calls a synchronous plugin in the pipeline's thread and stages what it gives there; see :meth:`call_async`."""
 
         def in_thread() -> Value:
-            opened = None if data is None else value.open_data(data, self.taking)
-            try:
+            with nullcontext() if data is None else self.reading(data) as opened:
                 result = self.plugin() if data is None else self._call(self._convert(opened))
                 if not hold or (raw and not isinstance(result, BatchStream)):
                     return value.Value(result if hold else None)
-                return value.hold(self.scope, self.context, result)
-            finally:
-                value.close_streams(opened)
+                return value.hold(self.scope, self.context, result, flow=flow)
 
         async def body() -> Value:
             staged: Value = await self.lane.run(self.context.cancel_flag, in_thread)
             return staged
 
         self._reads_once = value.is_read_once(data)
-        result: Value = await self.until_done(body)
-        self.succeed(value.rows_of(data), result.rows if hold else None, result.bytes)
+        result: Value = await self.until_done(body, data)
+        rows = result.rows if hold else None
+        self.succeed(value.rows_of(data), rows, result.bytes, value.waited(data, result))
         return result
 
     def _call(self, given: Any) -> Any:

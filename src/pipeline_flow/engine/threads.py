@@ -54,6 +54,10 @@ class Threads(Protocol):
         """Calls ``function`` in any free thread and waits for it, with a lane's rules of cancellation."""
 
     @property
+    def may_wait(self) -> bool:
+        """Whether what runs in one thread may wait for what runs in another."""
+
+    @property
     def abandoned(self) -> int:
         """How many threads were left behind."""
 
@@ -196,7 +200,8 @@ class WorkerLane:
         try:
             while not job.is_over and (left := deadline - job.loop.time()) > 0:
                 flag.set()
-                await asyncio.wait((job.after,), timeout=min(left, _ASK_AGAIN))
+                with suppress(asyncio.CancelledError):  # once more, which asks for nothing else
+                    await asyncio.wait((job.after,), timeout=min(left, _ASK_AGAIN))
         finally:
             if not job.is_over:
                 self.abandoned = True
@@ -204,7 +209,9 @@ class WorkerLane:
 
     def release(self) -> None:
         """See :meth:`Lane.release`."""
-        if self._worker is not None and not self.abandoned:
+        if self._worker is not None and self.abandoned:
+            self._threads.leave(self._worker)
+        elif self._worker is not None:
             self._threads.give_back(self._worker)
         self._worker = None
 
@@ -220,6 +227,12 @@ class WorkerThreads:
         self._grace = grace
         self._idle: list[_Worker] = []
         self._abandoned = 0
+        self._closed = False
+
+    @property
+    def may_wait(self) -> bool:
+        """See :meth:`Threads.may_wait`."""
+        return True
 
     def lane(self) -> WorkerLane:
         """See :meth:`Threads.lane`."""
@@ -244,7 +257,14 @@ class WorkerThreads:
 
     def give_back(self, worker: _Worker) -> None:
         """Keeps a worker for the next lane."""
-        self._idle.append(worker)
+        if self._closed:
+            worker.end()
+        else:
+            self._idle.append(worker)
+
+    def leave(self, worker: _Worker) -> None:
+        """Lets a worker go that was left behind: it ends when its job has come to an end after all."""
+        worker.end()
 
     def abandon(self) -> None:
         """Counts a worker that is left behind."""
@@ -252,5 +272,6 @@ class WorkerThreads:
 
     def close(self) -> None:
         """See :meth:`Threads.close`."""
+        self._closed = True
         while self._idle:
             self._idle.pop().end()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline_flow.data import BatchStream, Handoff, Tables, adapt
+from pipeline_flow.data import BatchStream, Handoff, StreamingHandoff, Tables, adapt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,19 +18,31 @@ if TYPE_CHECKING:
     from pipeline_flow.engine.scope import RunScope
 
 
+# A handoff through which rows flow holds a quarter of what may wait in memory: there are two in a pipeline, and two pipelines
+# run at once by default.
+_WINDOW_SHARE = 4
+
+
 class Value:
     """The output of one step. Streams wait in a handoff and can be opened often; other objects pass as they are.
+
+    Of a stream that flows the rows are being written while the value is there already, and can be opened once.
 
     ``bytes`` are those of the rows, as far as they are known; where they wait, they may take more or less.
     """
 
-    __slots__ = ("_handoff", "_object", "bytes", "rows")
+    __slots__ = ("_handoff", "_object", "_rows", "bytes")
 
     def __init__(self, value: Any = None, handoff: Handoff | None = None, size: int | None = None) -> None:
         self._object = value
         self._handoff = handoff
-        self.rows: int | None = handoff.rows if handoff is not None else count_rows(value)
+        self._rows = None if handoff is not None else count_rows(value)
         self.bytes = size
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, so far; ``None`` where they cannot be counted."""
+        return self._rows if self._handoff is None else self._handoff.rows
 
     def open(self) -> Any:
         """What a consumer is given: a stream of its own, or the object."""
@@ -49,6 +62,26 @@ class Value:
     def handoff(self) -> Handoff | None:
         """Where the data waits, if it does."""
         return self._handoff
+
+    @property
+    def flows(self) -> bool:
+        """Whether it is read while it is written."""
+        return isinstance(self._handoff, StreamingHandoff) and self._handoff.flows
+
+    @property
+    def reader_waited(self) -> float:
+        """Seconds for which who reads it has waited for who writes it."""
+        return self._handoff.reader_waited if isinstance(self._handoff, StreamingHandoff) else 0.0
+
+    @property
+    def writer_waited(self) -> float:
+        """Seconds for which who writes it has waited for who reads it."""
+        return self._handoff.writer_waited if isinstance(self._handoff, StreamingHandoff) else 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the step that writes it has failed, so that who reads it gets an error that is not its own."""
+        return isinstance(self._handoff, StreamingHandoff) and self._handoff.error is not None
 
     @property
     def is_read_once(self) -> bool:
@@ -79,6 +112,25 @@ def open_data(data: Value | dict[str, Value], watch: Callable[[int, int], None] 
     return opened
 
 
+def wake(data: Value | dict[str, Value] | None) -> None:
+    """Gives an error to who waits for rows of ``data`` that are still to come."""
+    for value in _values(data):
+        if value.flows:
+            value.close()
+
+
+def waited(data: Value | dict[str, Value] | None, result: Value | dict[str, Value] | None = None) -> float:
+    """The seconds for which a step has waited for rows of ``data``, or for those of its ``result`` to be taken."""
+    return sum(value.reader_waited for value in _values(data)) + sum(
+        value.writer_waited for value in _values(result)
+    )
+
+
+def has_failed(data: Value | dict[str, Value] | None) -> bool:
+    """Whether a step that still writes ``data`` has failed."""
+    return any(value.failed for value in _values(data))
+
+
 def close_data(data: Value | dict[str, Value] | None, *, but: Value | dict[str, Value] | None = None) -> None:
     """Frees everything that ``data`` holds, except what ``but`` holds too."""
     kept = _values(but)
@@ -104,21 +156,19 @@ def rows_of(data: Value | dict[str, Value] | None) -> int | None:
     """The rows of ``data``, together; ``None`` where they cannot be counted."""
     if data is None:
         return None
-    counts = [value.rows for value in (data.values() if isinstance(data, dict) else (data,))]
+    counts = [value.rows for value in _values(data)]
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
 def bytes_of(data: Value | dict[str, Value]) -> int | None:
     """The bytes of ``data``, together; ``None`` where they are not known."""
-    sizes = [value.bytes for value in (data.values() if isinstance(data, dict) else (data,))]
+    sizes = [value.bytes for value in _values(data)]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def is_read_once(data: Value | dict[str, Value] | None) -> bool:
     """Whether who reads ``data`` uses it up, or a part of it."""
-    if data is None:
-        return False
-    return any(value.is_read_once for value in (data.values() if isinstance(data, dict) else (data,)))
+    return any(value.is_read_once for value in _values(data))
 
 
 def count_rows(value: Any) -> int | None:
@@ -150,13 +200,15 @@ def hold(
     *,
     name: str = "",
     progress: Callable[[int, int], None] | None = None,
+    flow: Callable[[Value], None] | None = None,
 ) -> Value:
     """Stages what a synchronous step returned, in the step's own thread; see :func:`hold_async`."""
     if not is_lazy(result):
         return Value(result)
     stream = adapt.to_stream(result)
-    handoff = Handoff(_called(context, name), scope.budget, scope.spill)
+    held, handoff = _new(scope, context, name, flow)
     told = progress or context.progress
+    take_back = context.on_cancel(partial(wake, held))  # it may wait for a reader
     try:
         with stream:
             handoff.start(stream.schema)
@@ -167,10 +219,13 @@ def hold(
                 if handoff.rows == limit:
                     break
         handoff.finish()
-    except BaseException:
-        handoff.close()
+    except BaseException as error:
+        handoff.fail(error)
         raise
-    return Value(handoff=handoff, size=stream.bytes)
+    finally:
+        take_back()
+    held.bytes = stream.bytes
+    return held
 
 
 async def hold_tables(
@@ -226,11 +281,13 @@ async def hold_async(
     *,
     name: str = "",
     progress: Callable[[int, int], None] | None = None,
+    flow: Callable[[Value], None] | None = None,
 ) -> Value:
     """Stages what an asynchronous step returned: blocking producers and disk writes run off the event loop.
 
     Where ``limit`` is set the stream is closed after so many rows. ``name`` tells one table of several; ``progress`` is
-    told the rows and bytes so far, by default the context's.
+    told the rows and bytes so far, by default the context's. Where ``flow`` is given, a stream of more than a window
+    flows: ``flow`` is called with the value, in any thread, as soon as somebody may read it.
     """
     if not is_lazy(result):
         return Value(result)
@@ -238,11 +295,12 @@ async def hold_async(
     stream.run_in_thread = context.to_thread
     if not stream.is_async:
         staged: Value = await context.to_thread(
-            hold, scope, context, stream, limit, name=name, progress=progress
+            hold, scope, context, stream, limit, name=name, progress=progress, flow=flow
         )
         return staged
-    handoff = Handoff(_called(context, name), scope.budget, scope.spill)
+    held, handoff = _new(scope, context, name, flow)
     told = progress or context.progress
+    take_back = context.on_cancel(partial(wake, held))
     try:
         async with stream:
             handoff.start(await stream.ready())
@@ -252,10 +310,28 @@ async def hold_async(
                 if handoff.rows == limit:
                     break
         handoff.finish()
-    except BaseException:
-        handoff.close()
+    except BaseException as error:
+        handoff.fail(error)
         raise
-    return Value(handoff=handoff, size=stream.bytes)
+    finally:
+        take_back()
+    held.bytes = stream.bytes
+    return held
+
+
+def _new(
+    scope: RunScope, context: Context, name: str, flow: Callable[[Value], None] | None
+) -> tuple[Value, Handoff]:
+    """A value and the handoff in which its rows will wait."""
+    called = _called(context, name)
+    if flow is None or not scope.threads.may_wait:
+        handoff = Handoff(called, scope.budget, scope.spill)
+        return Value(handoff=handoff), handoff
+    streaming = StreamingHandoff(
+        called, scope.budget, scope.spill, scope.budget.limit // _WINDOW_SHARE, lambda: flow(value)
+    )
+    value = Value(handoff=streaming)
+    return value, streaming
 
 
 def _called(context: Context, name: str) -> str:

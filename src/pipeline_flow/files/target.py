@@ -79,6 +79,8 @@ class FileTarget:
     """
 
     format: ClassVar[str]
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: TargetConfig
     context: Context
 

@@ -41,7 +41,7 @@ from pipeline_flow.errors import (
 )
 from pipeline_flow.events import Address
 from pipeline_flow.plan import columns as following
-from pipeline_flow.plan import graph
+from pipeline_flow.plan import graph, handoff
 from pipeline_flow.plan.model import (
     EXTRACT,
     LOAD,
@@ -267,6 +267,9 @@ class _Builder:
             self._check_data(pipeline, extract)
             self._check_columns(pipeline)
         kind = pipeline.type or type_of(pipeline)
+        planned = handoff.decided(
+            planned, self._class_of, choice=self._config.handoff, parallelism=self._config.parallelism
+        )
         return PipelinePlan(pipeline.name, kind, planned, pipeline.needs, pipeline.description)
 
     def _phase(self, pipeline: str, phase: Phase) -> PhasePlan:
@@ -327,6 +330,10 @@ class _Builder:
         return SecretPlan(manager.name, manager.plugin, manager.args, manager.id)
 
     # ------------------------------------------------------------------------------------------------------ plugins
+
+    def _class_of(self, step: StepPlan) -> type | None:
+        declaration = self._find(step.kind, step.plugin).declaration
+        return None if declaration is None else declaration.cls
 
     def _find(self, kind: str, name: str) -> _Known:
         known = self._known.get((kind, name))

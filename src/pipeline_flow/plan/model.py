@@ -55,13 +55,18 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class PhasePlan:
-    """A phase: its steps, and what runs around them."""
+    """A phase: its steps, and what runs around them.
+
+    ``streams`` is whether the next phase may begin while this one still runs; ``why_staged`` says why not.
+    """
 
     name: str
     steps: tuple[StepPlan, ...]
     pre: tuple[StepPlan, ...] = ()
     post: tuple[StepPlan, ...] = ()
     merge: StepPlan | None = None
+    streams: bool = False
+    why_staged: str = ""
 
     def all_steps(self) -> tuple[StepPlan, ...]:
         """Every plugin call of the phase, in the order of its execution."""

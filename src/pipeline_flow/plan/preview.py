@@ -86,6 +86,7 @@ def cut(plan: Plan, address: Address, *, limit_rows: int | None, args: dict[str,
         input=step.input if step.kind == LOAD else None,
         plugin_id=COLLECT,
     )
+    phases = [replace(phase, streams=False) for phase in phases]  # it is all staged: a preview reads little
     phases.append(PhasePlan(LOAD, (collect,)))
     pipeline = replace(whole, phases=tuple(phases), needs=())
     return replace(plan, pipelines=(pipeline,), secrets=used_secrets(plan.secrets, (pipeline,)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_flow.core import text as words
 from pipeline_flow.plan import graph, lanes
+from pipeline_flow.plan.handoff import STAGE, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 _WIDEST_DRAWING = 40  # columns; a graph with more lines beside each other than that is listed by level
 _MOST_STEPS = 300  # nodes; Mermaid refuses more than 500 edges, and nobody reads them
+
+
+_HANDOFFS = {
+    STAGE: "the next phase begins when this one has ended; meanwhile its data waits",
+    STREAM: "of large data the first rows reach the next phase while this one still runs",
+}
 
 
 # ---------------------------------------------------------------------------------------------- text
@@ -35,8 +42,8 @@ def text(view: PlanView, *, width: int | None = None, ascii_only: bool = False) 
             f"{words.one_line(item.name)} ({words.one_line(item.plugin)})" for item in view.secrets
         )
         lines.append(f"secrets, fetched before the first step: {listed}")
-    if any(phase.handoff for pipeline in view.pipelines for phase in pipeline.phases):
-        lines.append("handoff: stage: a phase begins when the one before has ended; meanwhile its data waits")
+    used = {phase.handoff for pipeline in view.pipelines for phase in pipeline.phases}
+    lines += [f"handoff: {name}: {meaning}" for name, meaning in _HANDOFFS.items() if name in used]
     lines += ["", *_graph(view, ascii_only)]
     for pipeline in view.pipelines:
         lines += ["", *_pipeline(pipeline)]
@@ -88,7 +95,8 @@ def _phase(phase: PhaseView) -> list[str]:
     after = f", after {phase.waits_for[0]}" if phase.waits_for else ""
     plain = [step for step in phase.steps if step.role == "step"]
     mode = f": {len(plain)} steps {phase.mode}" if len(plain) > 1 else ""
-    handoff = f"; handoff: {phase.handoff}" if phase.handoff else ""
+    why = f" ({words.one_line(phase.why_staged)})" if phase.why_staged else ""
+    handoff = f"; handoff: {phase.handoff}{why}" if phase.handoff else ""
     lines = [f"  {phase.name}{mode}{after}{handoff}"]
     names = max(words.width(words.one_line(step.id)) for step in phase.steps)
     plugins = max(words.width(_plugin(step)) for step in phase.steps)

@@ -65,6 +65,7 @@ class Resolved:
             "concurrency": config.concurrency,
             "parallelism": config.parallelism,
             "fail_fast": config.fail_fast,
+            "handoff": config.handoff,
             "memory_limit": config.memory_limit,
             "spill_limit": config.spill_limit,
             **named,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_flow.core import discovery, inventory, spec, tables
 from pipeline_flow.errors import PipelineFlowError
 from pipeline_flow.plan import graph
+from pipeline_flow.plan.handoff import STAGE, STREAM
 from pipeline_flow.plan.model import EXTRACT, LOAD, TRANSFORM
 from pipeline_flow.plugins.base import ITransactionHook
 from pipeline_flow.secret import holds_secret, mask_url
@@ -28,7 +29,6 @@ IN_ORDER = "one after the other"
 ALL_OR_NOTHING = "all or nothing"
 AT_LEAST_ONCE = "cannot roll back: at least once"
 APPENDS_AGAIN = "a second run appends again"
-STAGE = "stage"
 IN_TRANSACTION = "in the transaction of"
 _WHERE = ("url", "base_url", "path", "function")
 _MOST_PATHS = 3
@@ -72,7 +72,11 @@ class CommitView:
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
-    """A phase. ``handoff`` says how its data reaches the next one; ``None`` where there is none to hand on."""
+    """A phase.
+
+    ``handoff`` says how its data reaches the next one, ``stage`` or ``stream``; ``None`` where there is none to hand on.
+    ``why_staged`` says why it does not stream.
+    """
 
     name: str
     mode: str
@@ -80,6 +84,7 @@ class PhaseView:
     handoff: str | None
     steps: tuple[StepView, ...]
     commits: tuple[CommitView, ...] = ()
+    why_staged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +190,10 @@ class _Phase:
             plan.name,
             CONCURRENT if concurrent else IN_ORDER,
             self._before,
-            STAGE if plan.name in (EXTRACT, TRANSFORM) else None,
+            (STREAM if plan.streams else STAGE) if plan.name in (EXTRACT, TRANSFORM) else None,
             tuple(self._step(step, groups) for step in plan.all_steps()),
             groups,
+            plan.why_staged,
         )
 
     def _step(self, step: StepPlan, groups: Sequence[CommitView]) -> StepView:

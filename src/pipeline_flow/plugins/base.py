@@ -81,6 +81,11 @@ class IPlugin:
     """
 
     interface_kind: ClassVar[str] = inventory.ROOT
+    streams: ClassVar[bool] = False
+    """Whether rows may flow through it: an extract gives them while it reads, a transform and an atomic load take them as
+    they come. A transform that streams holds nothing that others may wait for."""
+    holds_database: ClassVar[bool] = True
+    """Whether an extract or load that streams has a connection or a database's lock meanwhile, for which others may wait."""
     context: Context
     config: Any  # an instance of the class's `Config`, where it has one
 

@@ -146,9 +146,17 @@ class _SimulatedThreads(WorkerThreads):
         self.loop = loop
         self.workers: dict[threading.Thread, _Worker] = {}
 
+    @property
+    def may_wait(self) -> bool:
+        """No: only one thread runs at any moment. So all data is staged."""
+        return False
+
     def take(self) -> Any:
         """A worker whose thread runs only when the loop waits for it."""
         return self._idle.pop() if self._idle else _Worker(self)
+
+    def leave(self, worker: Any) -> None:
+        """Nothing: what was left behind blocks until the simulation is over."""
 
     def close(self) -> None:
         """Ends every thread, those that still block too."""

@@ -10,7 +10,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -63,6 +63,8 @@ class AvroExtract(IExtractPlugin, plugin_name="avro"):
                 return None
             return (*self.columns, self.file_column) if self.file_column is not None else tuple(self.columns)
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

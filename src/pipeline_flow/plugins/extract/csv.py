@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -159,6 +159,8 @@ class CsvExtract(IExtractPlugin, plugin_name="csv"):
                 raise ValueError(f"{value!r} is not a text encoding that Python knows") from None
             return value
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -66,6 +66,8 @@ class ExcelExtract(IExtractPlugin, plugin_name="excel"):
         )
         file_column: FileColumn = None
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

@@ -7,7 +7,7 @@ import inspect
 import re
 import secrets
 import shutil
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -89,6 +89,8 @@ class HttpFileExtract(IExtractPlugin, plugin_name="http_file"):
                     raise ValueError(f"{item!r} is not sha256: and 64 hexadecimal digits")
             return value
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ class JsonExtract(IExtractPlugin, plugin_name="json"):
             examples=["response.items"],
         )
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_flow.errors import WrongArgument
 from pipeline_flow.files import source
@@ -40,6 +40,8 @@ class JsonlExtract(IExtractPlugin, plugin_name="jsonl"):
     class Config(JsonConfig):
         pass
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -52,6 +52,8 @@ class ParquetExtract(IExtractPlugin, plugin_name="parquet"):
                 return None
             return (*self.columns, self.file_column) if self.file_column is not None else tuple(self.columns)
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -109,6 +109,8 @@ class RestApiExtract(IExtractPlugin, plugin_name="rest_api"):
                 raise ValueError("`body` needs method: POST")
             return self
 
+    streams: ClassVar[bool] = True
+    holds_database: ClassVar[bool] = False
     config: Config
 
     async def __call__(self) -> BatchStream:

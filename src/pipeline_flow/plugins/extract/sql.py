@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -130,6 +130,7 @@ class SqlExtract(IExtractPlugin, plugin_name="sql"):
             quoted = '"' in text or any(mark in text.casefold() for mark in ("rowid", "oid"))
             return None if quoted else follow.listed(params.bind(text, self.params, "$"))
 
+    streams: ClassVar[bool] = True
     config: Config
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -141,6 +141,7 @@ class SqlLoad(IAtomicLoadPlugin, plugin_name="sql"):
                 )
             return self
 
+    streams: ClassVar[bool] = True
     config: Config
 
     @classmethod

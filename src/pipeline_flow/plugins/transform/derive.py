@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -41,6 +41,7 @@ class DeriveTransform(ITransformPlugin, plugin_name="derive"):
             there = {folded(name) for name in given.names}
             return (*given.names, *(name for name in self.columns if folded(name) not in there))
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -44,6 +44,7 @@ class DropTransform(ITransformPlugin, plugin_name="drop"):
                 return None
             return tuple(name for name in given.names if folded(name) not in out)
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -69,6 +69,7 @@ class ExplodeTransform(ITransformPlugin, plugin_name="explode"):
                 return None
             return (*kept, self.index) if self.index is not None else kept
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

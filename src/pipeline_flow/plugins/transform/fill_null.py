@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,7 @@ class FillNullTransform(ITransformPlugin, plugin_name="fill_null"):
                 given.need(name, "columns", name if by_name else number, at_key=by_name)
             return given.names
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -39,6 +39,7 @@ class FilterTransform(ITransformPlugin, plugin_name="filter"):
             follow.expressions({("where",): self.where}, given)
             return given.names
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

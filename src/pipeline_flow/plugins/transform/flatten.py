@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -46,6 +46,7 @@ class FlattenTransform(ITransformPlugin, plugin_name="flatten"):
                 given.need(name, "columns", number)
             return None  # the fields of structs are in the data alone
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class LimitTransform(ITransformPlugin, plugin_name="limit"):
             """See :mod:`pipeline_flow.core.columns`."""
             return given.names
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -97,6 +97,7 @@ class MaskTransform(ITransformPlugin, plugin_name="mask"):
                 given.need(name, "columns", name, at_key=True)
             return given.names
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

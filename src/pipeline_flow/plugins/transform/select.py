@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -48,6 +48,7 @@ class SelectTransform(ITransformPlugin, plugin_name="select"):
                 follow.expressions({("columns", name): text for name, text in self.columns.items()}, given)
             return tuple(self.columns)
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:

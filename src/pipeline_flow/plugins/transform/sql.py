@@ -53,6 +53,7 @@ class SqlTransform(ITransformPlugin, plugin_name="sql"):
             return follow.query(duckdb.single_select(script.text(self.query, self.file)), given, where)
 
     takes_tables: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: Any) -> BatchStream:

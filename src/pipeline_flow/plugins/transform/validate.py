@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -109,7 +109,7 @@ class ValidateTransform(ITransformPlugin, plugin_name="validate"):
       value.
 
     Nulls pass range, set and pattern. `on_failure` says what a failed check does: `fail` (the default) fails the step
-    at the end of the data, with all checks that failed, before anything is loaded, and the command ends with exit
+    at the end of the data, with all checks that failed, before anything is visible in the destination, and the command ends with exit
     code 3; `warn` tells it in the log; `drop` leaves the rows out and tells how many (of rows that are the same, all
     but the first). `name` is what messages call the check. Checks are made in their order: one sees the rows that
     those before it left.
@@ -158,6 +158,7 @@ class ValidateTransform(ITransformPlugin, plugin_name="validate"):
                     follow.query(check.query, given, *where)
             return given.names
 
+    streams: ClassVar[bool] = True
     config: Config
 
     def __call__(self, data: BatchStream) -> BatchStream:
