@@ -1,9 +1,9 @@
 """The place between two phases where data waits: in memory while the run's budget lasts, then on disk.
 
 A handoff keeps the phases apart: it is written to its end, then read, by as many readers as there are, each at its
-own pace. (In a :class:`~pipeline_flow.data.streaming.StreamingHandoff` rows flow instead.) What does not fit into the budget goes to one Arrow IPC stream per handoff. The stream format, unlike the
-file format, lets dictionaries change from batch to batch; uncompressed, because that was measured to be twice as fast
-to write as lz4.
+own pace. (In a :class:`~pipeline_flow.data.streaming.StreamingHandoff` rows flow instead.) What does not fit into the
+budget goes to one Arrow IPC stream per handoff. The stream format, unlike the file format, lets dictionaries change from
+batch to batch; uncompressed, because that was measured to be twice as fast to write as lz4.
 """
 
 from __future__ import annotations

@@ -88,19 +88,20 @@ class StreamingHandoff(Handoff):
             self._check_batch(batch)
             if not batch.num_rows:
                 return
-            waiting = self._admitted(batch)
+            held, more = buffers(batch), overhead(batch)
+            waiting = self._admitted(batch, held, more)
             if waiting is None and not self.flows:
                 self.flows = True
                 self._on_full()
             while waiting is None and self._waiting and not self._reader_left:
                 self.writer_waited += self._wait()
-                waiting = self._admitted(batch)
+                waiting = self._admitted(batch, held, more)
             self.rows += batch.num_rows
             if self._reader_left:
                 if waiting is not None:
                     self._let_go(waiting)
                 return
-            self._waiting.append(waiting or self._noted(batch, free=True))
+            self._waiting.append(waiting or self._noted(batch, dict.fromkeys(held, 0), 0))
             self._change.notify_all()
 
     def _wait(self) -> float:
@@ -110,21 +111,22 @@ class StreamingHandoff(Handoff):
         self._check_open()
         return time.monotonic() - started
 
-    def _admitted(self, batch: pa.RecordBatch) -> _Waiting | None:
-        """The batch with what it takes of window and budget; ``None`` where they have no room for it."""
-        new = sum(size for at, size in buffers(batch).items() if at not in self._shares) + overhead(batch)
+    def _admitted(self, batch: pa.RecordBatch, held: dict[int, int], more: int) -> _Waiting | None:
+        """The batch with what it takes of window and budget; ``None`` where they have no room for it.
+
+        ``held`` are the sizes of its buffers by address, ``more`` is what it takes besides.
+        """
+        new = sum(size for at, size in held.items() if at not in self._shares) + more
         if self.memory_bytes + new > self._window or not self._budget.try_reserve(new):
             return None
         self.memory_bytes += new
-        return self._noted(batch, free=False)
+        return self._noted(batch, held, more)
 
-    def _noted(self, batch: pa.RecordBatch, *, free: bool) -> _Waiting:
-        """Notes what the batch holds on to; ``free`` if it has nothing of the budget."""
-        held = buffers(batch)
+    def _noted(self, batch: pa.RecordBatch, held: dict[int, int], more: int) -> _Waiting:
+        """Notes what the batch has of the budget: for each of its buffers, and besides."""
         for at, size in held.items():
-            share = self._shares.setdefault(at, _Share(0 if free else size))
-            share.holders += 1
-        return _Waiting(batch, tuple(held), 0 if free else overhead(batch))
+            self._shares.setdefault(at, _Share(size)).holders += 1
+        return _Waiting(batch, tuple(held), more)
 
     def _let_go(self, waiting: _Waiting) -> None:
         """Gives back what nothing else that waits holds on to."""

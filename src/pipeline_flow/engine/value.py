@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import io
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline_flow.data import BatchStream, Handoff, StreamingHandoff, Tables, adapt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -206,24 +207,15 @@ def hold(
     if not is_lazy(result):
         return Value(result)
     stream = adapt.to_stream(result)
-    held, handoff = _new(scope, context, name, flow)
     told = progress or context.progress
-    take_back = context.on_cancel(partial(wake, held))  # it may wait for a reader
-    try:
-        with stream:
-            handoff.start(stream.schema)
-            for batch in stream:
-                context.check()
-                handoff.append(_within(limit, handoff, batch))
-                told(handoff.rows, stream.bytes)
-                if handoff.rows == limit:
-                    break
-        handoff.finish()
-    except BaseException as error:
-        handoff.fail(error)
-        raise
-    finally:
-        take_back()
+    with _filled(scope, context, name, flow) as (held, handoff), stream:
+        handoff.start(stream.schema)
+        for batch in stream:
+            context.check()
+            handoff.append(_within(limit, handoff, batch))
+            told(handoff.rows, stream.bytes)
+            if handoff.rows == limit:
+                break
     held.bytes = stream.bytes
     return held
 
@@ -298,10 +290,8 @@ async def hold_async(
             hold, scope, context, stream, limit, name=name, progress=progress, flow=flow
         )
         return staged
-    held, handoff = _new(scope, context, name, flow)
     told = progress or context.progress
-    take_back = context.on_cancel(partial(wake, held))
-    try:
+    with _filled(scope, context, name, flow) as (held, handoff):
         async with stream:
             handoff.start(await stream.ready())
             async for batch in stream:
@@ -309,14 +299,25 @@ async def hold_async(
                 told(handoff.rows, stream.bytes)
                 if handoff.rows == limit:
                     break
+    held.bytes = stream.bytes
+    return held
+
+
+@contextmanager
+def _filled(
+    scope: RunScope, context: Context, name: str, flow: Callable[[Value], None] | None
+) -> Iterator[tuple[Value, Handoff]]:
+    """A value and its handoff, which is finished at the end of the block, or has failed with what the block raises."""
+    held, handoff = _new(scope, context, name, flow)
+    take_back = context.on_cancel(partial(wake, held))  # it may wait for a reader
+    try:
+        yield held, handoff
         handoff.finish()
     except BaseException as error:
         handoff.fail(error)
         raise
     finally:
         take_back()
-    held.bytes = stream.bytes
-    return held
 
 
 def _new(
