@@ -397,7 +397,7 @@ def test_a_failed_load_stops_who_feeds_it_and_is_rolled_back_to_the_end(stage: t
 
     class Patient(Kept):
         async def abort(self) -> None:
-            await stopped.wait()  # extract has ended, while this still goes on
+            await asyncio.wait_for(stopped.wait(), PATIENCE)  # extract has ended, while this still goes on
             stage.note("aborted")
 
     class Failing(Store, plugin_name="failing_store"):

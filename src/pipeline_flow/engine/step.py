@@ -275,11 +275,14 @@ class Step:
     def reading(self, data: Value | dict[str, Value]) -> Iterator[Any]:
         """Opens ``data`` for the plugin, and closes it; a cancelled step no longer waits for rows."""
         opened = value.open_data(data, self.taking)
-        take_back = self.context.on_cancel(functools.partial(value.wake, data))
+        take_back = None
+        if self.feed is not None:
+            take_back = self.context.on_cancel(functools.partial(value.wake, data))
         try:
             yield opened
         finally:
-            take_back()
+            if take_back is not None:
+                take_back()
             value.close_streams(opened)
 
     async def _in_time(self, body: Callable[[], Awaitable[Any]], seconds: float) -> Any:
@@ -384,7 +387,8 @@ class Step:
         self._reads_once = value.is_read_once(data)
         result: Value | dict[str, Value] = await self.until_done(body, data)
         rows = value.rows_of(result) if hold else None
-        self.succeed(value.rows_of(data), rows, value.bytes_of(result), value.waited(data, result))
+        waited = self._waited(data, result, flow)
+        self.succeed(value.rows_of(data), rows, value.bytes_of(result), waited)
         return result
 
     async def call_post(self, data: Value | dict[str, Value]) -> Value | dict[str, Value]:
@@ -451,8 +455,17 @@ class Step:
         self._reads_once = value.is_read_once(data)
         result: Value = await self.until_done(body, data)
         rows = result.rows if hold else None
-        self.succeed(value.rows_of(data), rows, result.bytes, value.waited(data, result))
+        self.succeed(value.rows_of(data), rows, result.bytes, self._waited(data, result, flow))
         return result
+
+    def _waited(
+        self,
+        data: Value | dict[str, Value] | None,
+        result: Value | dict[str, Value],
+        flow: Callable[[Value], None] | None,
+    ) -> float:
+        """The seconds for which the step has waited for others; only where rows flow in or out there is anything to ask."""
+        return 0.0 if self.feed is None and flow is None else value.waited(data, result)
 
     def _call(self, given: Any) -> Any:
         """Calls the plugin with its data."""

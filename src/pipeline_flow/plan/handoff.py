@@ -11,15 +11,15 @@ Rows flow from a phase to the next where one step gives them to one step, and wh
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline_flow.core.inventory import EXTRACT, LOAD, TRANSFORM
+from pipeline_flow.plan.model import PhasePlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pipeline_flow.plan.model import PhasePlan, StepPlan
+    from pipeline_flow.plan.model import StepPlan
 
     ClassOf = Callable[[StepPlan], type | None]
 
@@ -54,7 +54,8 @@ def decided(
                 or _taking(following, class_of)
                 or _holding(found, phase, following, class_of)
             )
-        found.append(replace(phase, streams=not why, why_staged=why))
+        # Not `replace`, which takes as long as the rest of this module; a plan may have thousands of phases.
+        found.append(PhasePlan(phase.name, phase.steps, phase.pre, phase.post, phase.merge, not why, why))
     return tuple(found)
 
 
