@@ -208,6 +208,8 @@ class Spec:
             ConfigError: the arguments do not fit, which only secrets can hide from :meth:`check`.
         """
         if self.config is None:
+            if not args and self.takes_id:
+                return cls(plugin_id=plugin_id)
             values = {name: self._converted(name, value, catalog) for name, value in args.items()}
             return cls(plugin_id=plugin_id, **values) if self.takes_id else cls(**values)
         faults = self.check(args, catalog)

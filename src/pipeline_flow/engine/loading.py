@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline_flow.core import inventory
 from pipeline_flow.data import BatchStream, Tables, adapt
-from pipeline_flow.engine import value
 from pipeline_flow.engine.step import failure_of
 from pipeline_flow.engine.threads import GRACE, contained
+from pipeline_flow.engine.value import Values
 from pipeline_flow.errors import DestinationFailed, SameTarget
 from pipeline_flow.events import LoadAborted, LoadCommitted, Notice
 from pipeline_flow.secret import mask_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from pipeline_flow.engine.scope import RunScope
     from pipeline_flow.engine.step import Step
-    from pipeline_flow.engine.value import Value
+    from pipeline_flow.engine.value import Output
     from pipeline_flow.plugins.base import Transaction
 
-    Pick = Callable[[Step], Value | dict[str, Value]]
+    Pick = Callable[[Step], Output]
 
 
 T = TypeVar("T")
@@ -85,8 +85,10 @@ class Group:
                 for again in self._steps:
                     again.build()
                 return False
-            rows_in = None if data is None else value.rows_of(data)
-            step.succeed(rows_in, rows, waited=value.waited(data))
+            if data is None:
+                step.succeed(None, rows)
+            else:
+                step.succeed(data.rows, rows, waited=data.reader_waited)
         return True
 
     async def _join(self, hook: Step) -> None:
@@ -94,7 +96,7 @@ class Group:
             await self._begin(self.loads[0])
         await hook.plugin.join(self._transaction)
 
-    async def _stage(self, load: Step, data: Value | dict[str, Value]) -> int:
+    async def _stage(self, load: Step, data: Output) -> int:
         if self._transaction is None:
             await self._begin(load)
         with load.reading(data) as opened:
@@ -184,7 +186,7 @@ def groups_of(scope: RunScope, steps: Sequence[Step], pick: Pick, hooks: Sequenc
             continue
         try:
             destination = str(step.plugin.destination)
-            own = step.plugin.targets(tuple(data)) if isinstance(data, dict) else (step.plugin.target,)
+            own = step.plugin.targets(tuple(data)) if isinstance(data, Values) else (step.plugin.target,)
         except Exception as error:
             raise step.fail(error) from error
         for target in map(str, own):
@@ -230,7 +232,8 @@ async def load(
         CancelledError: the run was cancelled. Unless ``committed`` has all destinations, nothing is visible.
     """
     try:
-        await side_by_side([group.stage(pick) for group in groups])
+        if groups:
+            await side_by_side([group.stage(pick) for group in groups])
         await side_by_side([step.call_async(pick(step), hold=False) for step in others])
         if scope.stopping:  # a plugin may have taken the cancellation for itself
             raise asyncio.CancelledError
@@ -278,18 +281,18 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def side_by_side(work: Sequence[Any]) -> list[Any]:
+def side_by_side(work: Sequence[Coroutine[Any, Any, Any]]) -> Awaitable[object]:
     """Runs coroutines concurrently; the first error cancels the others and is raised as it is."""
-    if not work:
-        return []
-    if len(work) == 1:
-        return [await work[0]]
+    return work[0] if len(work) == 1 else _together(work)
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, Any]]) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(item) for item in work]
+            for item in work:
+                group.create_task(item)
     except* Exception as errors:  # noqa: BLE001 - the first error is the one that is told
         first: BaseException = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from first.__cause__
-    return [task.result() for task in tasks]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline_flow.engine.clock import Clock
     from pipeline_flow.engine.threads import Threads
     from pipeline_flow.events import Event
-    from pipeline_flow.plan.model import Plan
+    from pipeline_flow.plan.model import PipelinePlan, Plan
 
 # A quarter of the memory limit waits between phases, databases share another, the rest is in flight.
 _HANDOFF_SHARE = 4
@@ -191,10 +191,9 @@ class Orchestrator:
     def _start_ready(self) -> None:
         while self._ready and not self._scope.stopping and len(self._running) < self._plan.concurrency:
             plan = self._plan.pipelines[heapq.heappop(self._ready)]
-            self._running[plan.name] = self._group.create_task(self._run_one(plan.name), name=plan.name)
+            self._running[plan.name] = self._group.create_task(self._run_one(plan), name=plan.name)
 
-    async def _run_one(self, name: str) -> None:
-        plan = self._plan.pipelines[self._order[name]]
+    async def _run_one(self, plan: PipelinePlan) -> None:
         pipeline = Pipeline(self._scope, plan, self._plan.parallelism)
         try:
             result = await pipeline.run()

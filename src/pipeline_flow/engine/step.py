@@ -8,7 +8,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,15 @@ from pipeline_flow.plugins.base import ITransactionHook
 from pipeline_flow.secret import open_references
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
 
     from pipeline_flow.core.inventory import Declaration
+    from pipeline_flow.core.spec import Spec
     from pipeline_flow.engine.feed import Feed
     from pipeline_flow.engine.scope import RunScope
     from pipeline_flow.engine.threads import Lane
-    from pipeline_flow.engine.value import Value
+    from pipeline_flow.engine.value import Output, Value
     from pipeline_flow.plan.model import StepPlan
 
 PROGRESS_SECONDS = 0.5
@@ -57,7 +59,9 @@ _OWN_FOLDER = str(Path(__file__).parents[1])
 class _Traits:
     """What the engine asks of a plugin class, found once for each class."""
 
+    spec: Spec
     takes_anything: bool
+    takes_tables: bool
     has_own_constructor: bool
     has_own_context: bool
     may_join: bool
@@ -65,9 +69,11 @@ class _Traits:
 
 @functools.cache
 def _traits_of(cls: type[Any]) -> _Traits:
-    annotation = specs.of(cls).data_annotation
+    spec = specs.of(cls)
     return _Traits(
-        takes_anything=annotation is specs.NOT_GIVEN or not adapt.asks(annotation),
+        spec,
+        takes_anything=spec.data_annotation is specs.NOT_GIVEN or not adapt.asks(spec.data_annotation),
+        takes_tables=bool(getattr(cls, "takes_tables", False)),
         has_own_constructor=cls.__init__.__module__ != "pipeline_flow.plugins.base",
         has_own_context=inspect.getattr_static(cls, "context", None) is not None,
         may_join=issubclass(cls, ITransactionHook),
@@ -79,7 +85,23 @@ class Step:
 
     ``slots`` limits how many steps of the pipeline run at once, where it has more than may; ``lane`` is the thread of its synchronous plugins.
     ``feed`` is the phase that gives it rows while both run: the step is finished when that is.
+
+    ``is_sync`` is whether the plugin runs in the lane's thread. ``takes_anything`` is whether it does not say what it
+    wants to be handed, and so gets what the step before returned. ``may_join`` is whether it is a hook that can work
+    inside the transaction of a load, and sees no data.
     """
+
+    plugin: Any = None
+    context: Context
+    attempt = 0
+    result: StepResult | None = None
+    _started = 0.0
+    _told = 0.0
+    _rows_taken = 0
+    _bytes_taken = 0
+    _given: tuple[int, int] | None = None
+    _left_behind = False
+    _reads_once = False
 
     def __init__(
         self,
@@ -95,25 +117,13 @@ class Step:
         self.slots = slots
         self.feed = feed
         self.declaration: Declaration = scope.catalog.find(plan.kind, plan.plugin)
-        self.spec = specs.of(self.declaration.cls)
-        self._traits = _traits_of(self.declaration.cls)  # type: ignore[arg-type] # mypy takes no class for hashable
-        self.plugin: Any = None
-        self.context: Context
-        self.attempt = 0
-        self.result: StepResult | None = None
-        self._started = 0.0
-        self._told = 0.0
-        self._rows_taken = 0
-        self._bytes_taken = 0
-        self._given: tuple[int, int] | None = None
+        self._traits = traits = _traits_of(self.declaration.cls)  # type: ignore[arg-type] # mypy takes no class for hashable
+        self.spec = traits.spec
+        self.is_sync = plan.mode == specs.SYNC
+        # `stage` takes a stream, whatever `__call__` says
+        self.takes_anything = traits.takes_anything and not plan.atomic
+        self.may_join = traits.may_join
         self._counting = threading.Lock()
-        self._left_behind = False
-        self._reads_once = False
-
-    @property
-    def is_sync(self) -> bool:
-        """Whether the plugin runs in the pipeline's thread."""
-        return self.plan.mode == specs.SYNC
 
     @property
     def abandoned(self) -> bool:
@@ -127,21 +137,9 @@ class Step:
         return kind in _GIVE_DATA or (kind == inventory.POST and phase == inventory.EXTRACT)
 
     @property
-    def has_own_constructor(self) -> bool:
-        """Whether making the plugin runs code of its author; ours only remembers."""
-        return self._traits.has_own_constructor
-
-    @property
-    def takes_anything(self) -> bool:
-        """Whether the plugin does not say what it wants to be handed, and so gets what the step before returned."""
-        return (
-            self._traits.takes_anything and not self.plan.atomic
-        )  # `stage` takes a stream, whatever `__call__` says
-
-    @property
-    def may_join(self) -> bool:
-        """Whether the plugin is a hook that can work inside the transaction of a load, and sees no data."""
-        return self._traits.may_join
+    def builds_in_thread(self) -> bool:
+        """Whether making the plugin runs code of its author whose outcome may be bound to the lane's thread."""
+        return self.is_sync and self._traits.has_own_constructor
 
     # ------------------------------------------------------------------------------------------ the plugin
 
@@ -173,7 +171,7 @@ class Step:
             tell=self._tell,
             progress=self._progress,
             on_bad_row=self.plan.on_bad_row,
-            attempt=max(1, self.attempt),
+            attempt=self.attempt or 1,
             redact=scope.redact,
         )
 
@@ -188,15 +186,19 @@ class Step:
             lane.release()
 
     def _give_context(self) -> None:
-        if self._traits.has_own_context or "context" in getattr(self.plugin, "__dict__", ()):
+        traits, plugin = self._traits, self.plugin
+        if traits.has_own_context:
+            return
+        if traits.has_own_constructor and "context" in getattr(plugin, "__dict__", ()):
             return
         with suppress(AttributeError):  # a plugin with slots does without
-            self.plugin.context = self.context
+            plugin.context = self.context
 
     def forget_plugin(self) -> None:
         """Lets go of the plugin and its context, which refer to each other and to data."""
         self.plugin = None
-        self.__dict__.pop("context", None)
+        with suppress(AttributeError):  # it was never built
+            del self.context
 
     async def _renew(self) -> None:
         """A fresh plugin for another attempt: what the failed one left in it is gone."""
@@ -208,7 +210,7 @@ class Step:
     # ------------------------------------------------------------------------------------------ attempts
 
     async def until_done(
-        self, body: Callable[[], Awaitable[Any]], data: Value | dict[str, Value] | None = None
+        self, body: Callable[[], Awaitable[Any]], data: Output | None = None
     ) -> Any:
         """Runs ``body``, which reads ``data``, as often as the step's ``retry`` allows.
 
@@ -224,7 +226,7 @@ class Step:
                 await self._renew()
 
     async def attempted(
-        self, body: Callable[[], Awaitable[Any]], data: Value | dict[str, Value] | None = None
+        self, body: Callable[[], Awaitable[Any]], data: Output | None = None
     ) -> Any:
         """One attempt: a free slot, the event, the timeout. ``data`` is what ``body`` reads."""
         if self.slots is not None:
@@ -235,55 +237,43 @@ class Step:
                 # The pipeline's task has been cancelled. That may not have come here yet, and never does where a plugin
                 # took it for itself.
                 raise asyncio.CancelledError
-            self.attempt += 1
-            self._told = self.scope.clock.monotonic()
-            self._rows_taken, self._bytes_taken, self._given = 0, 0, None
-            if self.attempt == 1:
-                self._started = self._told
-            else:
-                self.context.attempt = self.attempt
-            self.scope.tell(
-                StepStarted, address=self.plan.address, plugin=self.plan.plugin, attempt=self.attempt
-            )
+            self._begin_attempt()
             try:
-                return await self._tried(body, data)
+                try:
+                    if self.plan.timeout is None:
+                        result = await contained(body())
+                    else:
+                        result = await self._in_time(body, self.plan.timeout)
+                except Exception:
+                    if data is not None and data.has_failed:
+                        # The step that was still giving the rows has failed, and says so itself: that ends this one too.
+                        raise asyncio.CancelledError from None
+                    raise
+                if self.feed is not None:
+                    await self.feed.until_over()
             except asyncio.CancelledError:
                 self.context.cancel_flag.set()
                 self._failed(Failure("run.cancelled", "the run was cancelled"), Status.CANCELLED)
                 raise
+            return result
         finally:
             context_of_step.reset(token)
             if self.slots is not None:
                 self.slots.release()
 
-    async def _tried(self, body: Callable[[], Awaitable[Any]], data: Value | dict[str, Value] | None) -> Any:
-        try:
-            if self.plan.timeout is None:
-                result = await contained(body())
-            else:
-                result = await self._in_time(body, self.plan.timeout)
-        except Exception:
-            if value.has_failed(data):
-                # The step that was still giving the rows has failed, and says so itself: that ends this one too.
-                raise asyncio.CancelledError from None
-            raise
-        if self.feed is not None:
-            await self.feed.until_over()
-        return result
+    def _begin_attempt(self) -> None:
+        self.attempt += 1
+        self._told = self.scope.clock.monotonic()
+        if self.attempt == 1:
+            self._started = self._told
+        else:
+            self._rows_taken, self._bytes_taken, self._given = 0, 0, None
+            self.context.attempt = self.attempt
+        self.scope.tell(StepStarted, address=self.plan.address, plugin=self.plan.plugin, attempt=self.attempt)
 
-    @contextmanager
-    def reading(self, data: Value | dict[str, Value]) -> Iterator[Any]:
+    def reading(self, data: Output) -> _Reading:
         """Opens ``data`` for the plugin, and closes it; a cancelled step no longer waits for rows."""
-        opened = value.open_data(data, self.taking)
-        take_back = None
-        if self.feed is not None:
-            take_back = self.context.on_cancel(functools.partial(value.wake, data))
-        try:
-            yield opened
-        finally:
-            if take_back is not None:
-                take_back()
-            value.close_streams(opened)
+        return _Reading(self, data)
 
     async def _in_time(self, body: Callable[[], Awaitable[Any]], seconds: float) -> Any:
         limit = asyncio.timeout(seconds)
@@ -362,12 +352,12 @@ class Step:
 
     async def call_async(
         self,
-        data: Value | dict[str, Value] | None = None,
+        data: Output | None = None,
         *,
         hold: bool = True,
         raw: bool = False,
         flow: Callable[[Value], None] | None = None,
-    ) -> Value | dict[str, Value]:
+    ) -> Output:
         """Calls an asynchronous plugin and stages what it gives: a dict by name where the plan says that it gives tables.
 
         Args:
@@ -377,30 +367,29 @@ class Step:
             flow: called with the result as soon as somebody may read it, where rows flow; from any thread.
         """
 
-        async def body() -> Value | dict[str, Value]:
+        async def body() -> Output:
             if data is None:
                 return await self._staged(await _awaited(self.plugin()), hold, raw, flow)
             with self.reading(data) as opened:
                 given = await self._converted(opened)
                 return await self._staged(await _awaited(self._call(given)), hold, raw, flow)
 
-        self._reads_once = value.is_read_once(data)
-        result: Value | dict[str, Value] = await self.until_done(body, data)
-        rows = value.rows_of(result) if hold else None
-        waited = self._waited(data, result, flow)
-        self.succeed(value.rows_of(data), rows, value.bytes_of(result), waited)
+        if data is not None:
+            self._reads_once = data.is_read_once
+        result: Output = await self.until_done(body, data)
+        self._finish(data, result, hold, flow)
         return result
 
-    async def call_post(self, data: Value | dict[str, Value]) -> Value | dict[str, Value]:
+    async def call_post(self, data: Output) -> Output:
         """Calls a ``post`` plugin; where several tables are handed to it and it gives tables, they stay several.
 
         A table that it gives back as it was handed over is the one that was there.
         """
-        if not isinstance(data, dict):
+        if not isinstance(data, value.Values):
             return await self.call_async(data)
 
-        async def body() -> Value | dict[str, Value]:
-            opened = value.open_data(data)
+        async def body() -> Output:
+            opened = data.open(self.taking)
             try:
                 result = await _awaited(self._call(await self._converted(opened)))
                 if not isinstance(result, Mapping) or not any(map(value.is_lazy, result.values())):
@@ -409,15 +398,15 @@ class Step:
             finally:
                 value.close_streams(opened)
 
-        self._reads_once = value.is_read_once(data)
-        result: Value | dict[str, Value] = await self.until_done(body)
-        size = None if isinstance(result, dict) else result.bytes
-        self.succeed(value.rows_of(data), value.rows_of(result), size)
+        self._reads_once = data.is_read_once
+        result: Output = await self.until_done(body)
+        size = None if isinstance(result, value.Values) else result.bytes
+        self.succeed(data.rows, result.rows, size)
         return result
 
     async def _staged(
         self, result: Any, hold: bool, raw: bool, flow: Callable[[Value], None] | None
-    ) -> Value | dict[str, Value]:
+    ) -> Output:
         if self.plan.gives_tables and isinstance(result, Tables):
             return await value.hold_each(self.scope, self.context, result, self.plan.limit_rows)
         if not hold:
@@ -433,7 +422,7 @@ class Step:
 
     async def call_sync(
         self,
-        data: Value | dict[str, Value] | None = None,
+        data: Output | None = None,
         *,
         hold: bool = True,
         raw: bool = False,
@@ -441,31 +430,35 @@ class Step:
     ) -> Value:
         """Calls a synchronous plugin in the pipeline's thread and stages what it gives there; see :meth:`call_async`."""
 
+        def staged(result: Any) -> Value:
+            if not hold or (raw and not isinstance(result, BatchStream)):
+                return value.Value(result if hold else None)
+            return value.hold(self.scope, self.context, result, flow=flow)
+
         def in_thread() -> Value:
-            with nullcontext() if data is None else self.reading(data) as opened:
-                result = self.plugin() if data is None else self._call(self._convert(opened))
-                if not hold or (raw and not isinstance(result, BatchStream)):
-                    return value.Value(result if hold else None)
-                return value.hold(self.scope, self.context, result, flow=flow)
+            if data is None:
+                return staged(self.plugin())
+            with self.reading(data) as opened:
+                return staged(self._call(self._convert(opened)))
 
-        async def body() -> Value:
-            staged: Value = await self.lane.run(self.context.cancel_flag, in_thread)
-            return staged
+        def body() -> Awaitable[Any]:
+            return self.lane.run(self.context.cancel_flag, in_thread)
 
-        self._reads_once = value.is_read_once(data)
+        if data is not None:
+            self._reads_once = data.is_read_once
         result: Value = await self.until_done(body, data)
-        rows = result.rows if hold else None
-        self.succeed(value.rows_of(data), rows, result.bytes, self._waited(data, result, flow))
+        self._finish(data, result, hold, flow)
         return result
 
-    def _waited(
-        self,
-        data: Value | dict[str, Value] | None,
-        result: Value | dict[str, Value],
-        flow: Callable[[Value], None] | None,
-    ) -> float:
-        """The seconds for which the step has waited for others; only where rows flow in or out there is anything to ask."""
-        return 0.0 if self.feed is None and flow is None else value.waited(data, result)
+    def _finish(
+        self, data: Output | None, result: Output, hold: bool, flow: Callable[[Value], None] | None
+    ) -> None:
+        """The step has read ``data`` and given ``result``; only where rows flow has it waited for others."""
+        waited = 0.0 if flow is None else result.writer_waited
+        if self.feed is not None and data is not None:
+            waited += data.reader_waited
+        rows_in = None if data is None else data.rows
+        self.succeed(rows_in, result.rows if hold else None, result.bytes, waited)
 
     def _call(self, given: Any) -> Any:
         """Calls the plugin with its data."""
@@ -476,7 +469,7 @@ class Step:
 
     def _convert(self, opened: Any) -> Any:
         if self.takes_anything:
-            return dict(opened) if isinstance(opened, Tables) and not self.takes_tables else opened
+            return dict(opened) if isinstance(opened, Tables) and not self._traits.takes_tables else opened
         return adapt.convert(opened, self.spec.data_annotation)
 
     async def _converted(self, opened: Any) -> Any:
@@ -488,11 +481,6 @@ class Step:
         if stays or (not isinstance(opened, BatchStream | Tables) and not adapt.is_tabular(opened)):
             return self._convert(opened)
         return await self.context.to_thread(self._convert, opened)
-
-    @property
-    def takes_tables(self) -> bool:
-        """Whether the plugin says that it takes several named streams."""
-        return bool(getattr(self.declaration.cls, "takes_tables", False))
 
     # ------------------------------------------------------------------------------------------ telling
 
@@ -570,6 +558,32 @@ class Step:
             return ""
         frame = chosen[-1]
         return f"{_shown_path(frame.filename)}:{frame.lineno}, in {frame.name}"
+
+
+class _Reading:
+    """The data of a step, open while its plugin reads it."""
+
+    __slots__ = ("_data", "_opened", "_step", "_take_back")
+
+    def __init__(self, step: Step, data: Output) -> None:
+        self._step = step
+        self._data = data
+        self._opened: Any = None
+        self._take_back: Callable[[], None] | None = None
+
+    def __enter__(self) -> Any:
+        step = self._step
+        self._opened = self._data.open(step.taking)
+        if step.feed is not None:
+            self._take_back = step.context.on_cancel(self._data.wake)
+        return self._opened
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._take_back is not None:
+            self._take_back()
+        value.close_streams(self._opened)
 
 
 def failure_of(error: BaseException, redact: Callable[[str], str], line: str = "", hint: str = "") -> Failure:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 import io
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline_flow.data import BatchStream, Handoff, StreamingHandoff, Tables, adapt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -19,9 +18,14 @@ if TYPE_CHECKING:
     from pipeline_flow.engine.scope import RunScope
 
 
+Watch: TypeAlias = "Callable[[int, int], None]"
+"""Called with the rows and bytes of each batch that is read, in whatever thread reads."""
+
 # A handoff through which rows flow holds a quarter of what may wait in memory: there are two in a pipeline, and two pipelines
 # run at once by default.
 _WINDOW_SHARE = 4
+_READ_OFTEN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+_FRAMES = frozenset({"pandas", "polars"})
 
 
 class Value:
@@ -32,118 +36,142 @@ class Value:
     ``bytes`` are those of the rows, as far as they are known; where they wait, they may take more or less.
     """
 
-    __slots__ = ("_handoff", "_object", "_rows", "bytes")
+    __slots__ = ("_object", "_rows", "bytes", "handoff")
 
     def __init__(self, value: Any = None, handoff: Handoff | None = None, size: int | None = None) -> None:
         self._object = value
-        self._handoff = handoff
+        self.handoff = handoff
         self._rows = None if handoff is not None else count_rows(value)
         self.bytes = size
 
     @property
     def rows(self) -> int | None:
         """How many rows there are, so far; ``None`` where they cannot be counted."""
-        return self._rows if self._handoff is None else self._handoff.rows
+        return self._rows if self.handoff is None else self.handoff.rows
 
-    def open(self) -> Any:
-        """What a consumer is given: a stream of its own, or the object."""
-        return self._object if self._handoff is None else self._handoff.open()
+    def open(self, watch: Watch) -> Any:
+        """What a consumer is given: a stream of its own, which ``watch`` is told of, or the object."""
+        if self.handoff is None:
+            return self._object
+        stream = self.handoff.open()
+        stream.watch = watch
+        return stream
 
     @property
     def is_stream(self) -> bool:
         """Whether the data waits in a handoff."""
-        return self._handoff is not None
+        return self.handoff is not None
 
     @property
     def is_nothing(self) -> bool:
         """Whether the step returned ``None``."""
-        return self._handoff is None and self._object is None
+        return self.handoff is None and self._object is None
 
     @property
-    def handoff(self) -> Handoff | None:
-        """Where the data waits, if it does."""
-        return self._handoff
-
-    @property
-    def flows(self) -> bool:
-        """Whether it is read while it is written."""
-        return isinstance(self._handoff, StreamingHandoff) and self._handoff.flows
+    def _flowing(self) -> StreamingHandoff | None:
+        return self.handoff if isinstance(self.handoff, StreamingHandoff) else None
 
     @property
     def reader_waited(self) -> float:
         """Seconds for which who reads it has waited for who writes it."""
-        return self._handoff.reader_waited if isinstance(self._handoff, StreamingHandoff) else 0.0
+        return 0.0 if (flowing := self._flowing) is None else flowing.reader_waited
 
     @property
     def writer_waited(self) -> float:
         """Seconds for which who writes it has waited for who reads it."""
-        return self._handoff.writer_waited if isinstance(self._handoff, StreamingHandoff) else 0.0
+        return 0.0 if (flowing := self._flowing) is None else flowing.writer_waited
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether the step that writes it has failed, so that who reads it gets an error that is not its own."""
-        return isinstance(self._handoff, StreamingHandoff) and self._handoff.error is not None
+        return (flowing := self._flowing) is not None and flowing.error is not None
 
     @property
     def is_read_once(self) -> bool:
         """Whether a consumer uses the data up."""
-        return self._handoff is None and is_lazy(self._object)
+        return self.handoff is None and is_lazy(self._object)
 
-    def close(self) -> None:
-        """Frees the memory and the files of the data."""
+    def wake(self) -> None:
+        """Gives an error to who waits for rows that are still to come."""
+        if (flowing := self._flowing) is not None and flowing.flows:
+            self.close()
+
+    def close(self, but: Output | None = None) -> None:
+        """Frees the memory and the files of the data, unless ``but`` holds them too."""
+        if but is not None and any(self is other for other in but.parts):
+            return
         self._object = None
-        if self._handoff is not None:
-            self._handoff.close()
+        if self.handoff is not None:
+            self.handoff.close()
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        """The values that this one is made of: itself."""
+        return (self,)
 
 
-def open_data(data: Value | dict[str, Value], watch: Callable[[int, int], None] | None = None) -> Any:
-    """What a consumer is given for ``data``: a stream, an object, or several of them by step id.
+class Values(dict[str, Value]):
+    """The outputs of several steps by their ids, or the tables of one by their names. They answer together what one answers."""
 
-    ``watch`` is called with the rows and bytes of each batch that the consumer reads.
-    """
-    opened = (
-        Tables({name: value.open() for name, value in data.items()})
-        if isinstance(data, dict)
-        else data.open()
-    )
-    if watch is not None:
-        for item in opened.values() if isinstance(opened, Tables) else (opened,):
-            if isinstance(item, BatchStream):
-                item.watch = watch
-    return opened
+    __slots__ = ()
+
+    @property
+    def rows(self) -> int | None:
+        """See :attr:`Value.rows`."""
+        return _sum(value.rows for value in self.values())
+
+    @property
+    def bytes(self) -> int | None:
+        """See :class:`Value`."""
+        return _sum(value.bytes for value in self.values())
+
+    def open(self, watch: Watch) -> Tables:
+        """See :meth:`Value.open`."""
+        return Tables({name: value.open(watch) for name, value in self.items()})
+
+    @property
+    def reader_waited(self) -> float:
+        """See :attr:`Value.reader_waited`."""
+        return sum(value.reader_waited for value in self.values())
+
+    @property
+    def writer_waited(self) -> float:
+        """See :attr:`Value.writer_waited`."""
+        return sum(value.writer_waited for value in self.values())
+
+    @property
+    def has_failed(self) -> bool:
+        """See :attr:`Value.has_failed`."""
+        return any(value.has_failed for value in self.values())
+
+    @property
+    def is_read_once(self) -> bool:
+        """Whether a consumer uses the data up, or a part of it."""
+        return any(value.is_read_once for value in self.values())
+
+    def wake(self) -> None:
+        """See :meth:`Value.wake`."""
+        for value in self.values():
+            value.wake()
+
+    def close(self, but: Output | None = None) -> None:
+        """See :meth:`Value.close`."""
+        for value in self.values():
+            value.close(but)
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        """The values that these are."""
+        return tuple(self.values())
 
 
-def wake(data: Value | dict[str, Value] | None) -> None:
-    """Gives an error to who waits for rows of ``data`` that are still to come."""
-    for value in _values(data):
-        if value.flows:
-            value.close()
+Output: TypeAlias = Value | Values
+"""What a step has given: one thing, or several by name."""
 
 
-def waited(data: Value | dict[str, Value] | None, result: Value | dict[str, Value] | None = None) -> float:
-    """The seconds for which a step has waited for rows of ``data``, or for those of its ``result`` to be taken."""
-    return sum(value.reader_waited for value in _values(data)) + sum(
-        value.writer_waited for value in _values(result)
-    )
-
-
-def has_failed(data: Value | dict[str, Value] | None) -> bool:
-    """Whether a step that still writes ``data`` has failed."""
-    return any(value.failed for value in _values(data))
-
-
-def close_data(data: Value | dict[str, Value] | None, *, but: Value | dict[str, Value] | None = None) -> None:
-    """Frees everything that ``data`` holds, except what ``but`` holds too."""
-    kept = _values(but)
-    for value in _values(data):
-        if not any(value is other for other in kept):
-            value.close()
-
-
-def _values(data: Value | dict[str, Value] | None) -> tuple[Value, ...]:
-    if data is None:
-        return ()
-    return tuple(data.values()) if isinstance(data, dict) else (data,)
+def _sum(counts: Iterable[int | None]) -> int | None:
+    found = list(counts)
+    return None if None in found else sum(count for count in found if count is not None)
 
 
 def close_streams(opened: Any) -> None:
@@ -153,41 +181,25 @@ def close_streams(opened: Any) -> None:
             item.close()
 
 
-def rows_of(data: Value | dict[str, Value] | None) -> int | None:
-    """The rows of ``data``, together; ``None`` where they cannot be counted."""
-    if data is None:
-        return None
-    counts = [value.rows for value in _values(data)]
-    return None if None in counts else sum(count for count in counts if count is not None)
-
-
-def bytes_of(data: Value | dict[str, Value]) -> int | None:
-    """The bytes of ``data``, together; ``None`` where they are not known."""
-    sizes = [value.bytes for value in _values(data)]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
-
-
-def is_read_once(data: Value | dict[str, Value] | None) -> bool:
-    """Whether who reads ``data`` uses it up, or a part of it."""
-    return any(value.is_read_once for value in _values(data))
-
-
 def count_rows(value: Any) -> int | None:
     """The rows of an object that can say so without being read."""
+    kind = type(value)
+    if kind in _READ_OFTEN:
+        return len(value) if kind is list else None
     if isinstance(value, list):
         return len(value)
-    library = type(value).__module__.partition(".")[0]
+    library = kind.__module__.partition(".")[0]
     if library == "pyarrow":
         rows = getattr(value, "num_rows", None)
         return rows if isinstance(rows, int) else None
     # Other libraries' frames may compute everything to answer len().
-    if library in ("pandas", "polars") and type(value).__name__ == "DataFrame":
-        return len(value)
-    return None
+    return len(value) if library in _FRAMES and kind.__name__ == "DataFrame" else None
 
 
 def is_lazy(value: Any) -> bool:
     """Whether ``value`` can be read only once, so that it has to be staged to be read by several."""
+    if type(value) in _READ_OFTEN:
+        return False
     if isinstance(value, io.IOBase):  # an open file is an iterator too, and an object like any other here
         return False
     return isinstance(value, BatchStream) or inspect.isasyncgen(value) or adapt.is_iterator(value)
@@ -225,28 +237,28 @@ async def hold_tables(
     context: Context,
     result: Mapping[Any, Any],
     opened: Mapping[str, Any],
-    data: dict[str, Value],
-) -> dict[str, Value]:
+    data: Values,
+) -> Values:
     """Stages several tables, each by itself; one of ``opened`` is the value of ``data`` that it was opened from."""
-    held: dict[str, Value] = {}
+    held = Values()
     try:
         for name, item in result.items():
             same = next((key for key, stream in opened.items() if stream is item), None)
             held[str(name)] = await hold_async(scope, context, item) if same is None else data[same]
     except BaseException:
-        close_data({name: value for name, value in held.items() if value not in data.values()})
+        held.close(but=data)
         raise
     return held
 
 
 async def hold_each(
     scope: RunScope, context: Context, tables: Tables, limit: int | None = None
-) -> dict[str, Value]:
+) -> Values:
     """Stages the tables that one step returned, one after the other; the first ``limit`` rows of each.
 
     All their streams are closed in any case.
     """
-    held: dict[str, Value] = {}
+    held = Values()
     rows = size = 0
 
     def progress(more_rows: int, more_bytes: int) -> None:
@@ -258,7 +270,7 @@ async def hold_each(
             rows += held[name].rows or 0
             size += held[name].bytes or 0
     except BaseException:
-        close_data(held)
+        held.close()
         raise
     finally:
         await context.to_thread(close_streams, tables)
@@ -309,7 +321,7 @@ def _filled(
 ) -> Iterator[tuple[Value, Handoff]]:
     """A value and its handoff, which is finished at the end of the block, or has failed with what the block raises."""
     held, handoff = _new(scope, context, name, flow)
-    take_back = context.on_cancel(partial(wake, held))  # it may wait for a reader
+    take_back = context.on_cancel(held.wake)  # it may wait for a reader
     try:
         yield held, handoff
         handoff.finish()

@@ -295,7 +295,8 @@ class _FunctionPlugin(IPlugin, interface=True, kind=inventory.ROOT):
         self._args = args
 
     def _arguments(self) -> Mapping[str, Any]:
-        names = type(self).plugin_context_names
+        """The function's arguments by name, the context included where it asks for that."""
+        names = self.plugin_context_names
         return {**self._args, **dict.fromkeys(names, self.context)} if names else self._args
 
 
