@@ -36,6 +36,16 @@ def handed_on(cls: type[Any], args: Mapping[str, Any]) -> TableNames | None:
     return found
 
 
+def says_what_it_hands_on(cls: type[Any]) -> bool:
+    """Whether there is anything to ask :func:`handed_on` of this plugin."""
+    return hasattr(cls, "hands_on")
+
+
+def says_what_it_takes(cls: type[Any]) -> bool:
+    """Whether there is anything to ask :func:`takes` of this plugin."""
+    return hasattr(cls, "takes_tables_by")
+
+
 def takes(cls: type[Any], args: Mapping[str, Any]) -> bool | None:
     """Whether a step of this plugin takes tables, by its arguments; ``None`` where they say nothing about it."""
     method = getattr(cls, "takes_tables_by", None)

@@ -209,9 +209,7 @@ class Step:
 
     # ------------------------------------------------------------------------------------------ attempts
 
-    async def until_done(
-        self, body: Callable[[], Awaitable[Any]], data: Output | None = None
-    ) -> Any:
+    async def until_done(self, body: Callable[[], Awaitable[Any]], data: Output | None = None) -> Any:
         """Runs ``body``, which reads ``data``, as often as the step's ``retry`` allows.
 
         Raises:
@@ -225,9 +223,7 @@ class Step:
                 await self.wait_or_fail(error)
                 await self._renew()
 
-    async def attempted(
-        self, body: Callable[[], Awaitable[Any]], data: Output | None = None
-    ) -> Any:
+    async def attempted(self, body: Callable[[], Awaitable[Any]], data: Output | None = None) -> Any:
         """One attempt: a free slot, the event, the timeout. ``data`` is what ``body`` reads."""
         if self.slots is not None:
             await self.slots.acquire()

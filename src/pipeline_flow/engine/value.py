@@ -251,9 +251,7 @@ async def hold_tables(
     return held
 
 
-async def hold_each(
-    scope: RunScope, context: Context, tables: Tables, limit: int | None = None
-) -> Values:
+async def hold_each(scope: RunScope, context: Context, tables: Tables, limit: int | None = None) -> Values:
     """Stages the tables that one step returned, one after the other; the first ``limit`` rows of each.
 
     All their streams are closed in any case.

@@ -69,6 +69,12 @@ _OF_TYPE = {
     "ELT": (EXTRACT, LOAD, TRANSFORM_AT_LOAD),
     "ETLT": (EXTRACT, TRANSFORM, LOAD, TRANSFORM_AT_LOAD),
 }
+_NO_INPUT = {
+    EXTRACT: "an extract step reads its own data",
+    TRANSFORM: "it gets what the step before it gives",
+    LOAD: "it gets what transform gives",
+    TRANSFORM_AT_LOAD: "it works in the destination",
+}
 _CONCURRENT = {EXTRACT, LOAD, inventory.PRE, inventory.POST}
 
 
@@ -121,6 +127,8 @@ class _Known:
     mode: str = spec.SYNC
     atomic: bool = False
     takes_tables: bool = False
+    hands_on: bool = False  # its arguments tell whether it hands on tables
+    takes_by: bool = False  # its arguments tell whether it takes tables
     checks_nothing: bool = True  # no argument is needed and none would be looked at
     follow: Follow | None = None
     faults: tuple[Problem, ...] = ()
@@ -134,6 +142,7 @@ class _Builder:
         self._problems: list[Problem] = list(config.problems)
         self._warnings: list[Problem] = []
         self._wrong: set[int] = set()  # the steps whose arguments have been reported
+        self._follows = False  # some plugin follows columns
         self._split = False  # several extract steps travel on: only then has `input` something to pick
 
     def build(self, select: Sequence[str], concurrency: int | None) -> Built:
@@ -251,11 +260,8 @@ class _Builder:
         if not pipeline.broken:
             self._check_type(pipeline)
         extract = phases.get(EXTRACT)
-        self._split = (
-            extract is not None
-            and extract.merge is None
-            and (len(extract.steps) > 1 or any(self._handed_on(step) is not None for step in extract.steps))
-        )
+        offer = None if extract is None else self._offered(extract)
+        self._split = offer is not None and offer.several
         planned = tuple(
             [
                 self._phase(pipeline.name, phases[name])
@@ -263,9 +269,10 @@ class _Builder:
                 if name in phases and phases[name].steps
             ]
         )
-        if extract is not None and not pipeline.broken:
-            self._check_data(pipeline, extract)
-            self._check_columns(pipeline)
+        if extract is not None and offer is not None and not pipeline.broken:
+            self._check_data(pipeline, extract, offer)
+            if self._follows:
+                self._check_columns(pipeline)
         kind = pipeline.type or type_of(pipeline)
         planned = handoff.decided(
             planned, self._class_of, choice=self._config.handoff, parallelism=self._config.parallelism
@@ -284,8 +291,7 @@ class _Builder:
         merge = None
         if phase.merge is not None:
             merge = self._step(pipeline, name, inventory.MERGE, phase.merge, inventory.MERGE)
-            several = len(phase.steps) > 1 or any(self._handed_on(step) is not None for step in phase.steps)
-            if not several and not phase.broken:
+            if len(phase.steps) == 1 and self._handed_on(phase.steps[0]) is None and not phase.broken:
                 text = "`merge` makes one of several extract steps, and there is only one"
                 self._report(WrongValue, text, phase.merge.node, "leave `merge` out, or add an extract step")
         plan = PhasePlan(name, steps, pre, post, merge)
@@ -313,13 +319,19 @@ class _Builder:
             step.on_bad_row,
             step.description,
             step.id,
-            gives_tables=kind == EXTRACT and self._handed_on(step) is not None,
+            gives_tables=known.hands_on and kind == EXTRACT and self._handed_on(step) is not None,
         )
 
     def _handed_on(self, step: Step) -> tables.TableNames | None:
         """The tables that an extract step hands on, ``()`` where only a run can tell; ``None`` for one thing."""
-        declaration = self._find(EXTRACT, step.plugin).declaration
-        return None if declaration is None else tables.handed_on(declaration.cls, step.args)
+        known = self._find(EXTRACT, step.plugin)
+        if not known.hands_on or known.declaration is None:
+            return None
+        return tables.handed_on(known.declaration.cls, step.args)
+
+    def _offered(self, extract: Phase) -> _Offer:
+        handed = {step.id: self._handed_on(step) for step in extract.steps}
+        return _Offer.of(handed, merged=extract.merge is not None, alone=len(extract.steps) == 1)
 
     def _secret(self, manager: SecretManager) -> SecretPlan:
         known = self._find(inventory.SECRET_MANAGER, manager.plugin)
@@ -353,14 +365,18 @@ class _Builder:
             text = f"the {kind} plugin `{name}` cannot be imported: {type(error).__name__}: {error}"
             return _Known(faults=(PluginNotImported.problem(text, hint="install what it needs"),))
         atomic = issubclass(declaration.cls, IAtomicLoadPlugin)
+        follow = columns.follower(declaration.cls, what.config)
+        self._follows = self._follows or follow is not None
         return _Known(
             declaration,
             what,
             what.mode,
             atomic,
             _takes_tables(declaration, what, atomic),
+            tables.says_what_it_hands_on(declaration.cls),
+            tables.says_what_it_takes(declaration.cls),
             not what.required and what.config is None,
-            columns.follower(declaration.cls, what.config),
+            follow,
             tuple(mode_faults(kind, name, what.mode)),
         )
 
@@ -407,6 +423,8 @@ class _Builder:
                 self._report(PhasesOfType, text, pipeline.place, "every pipeline has extract and load")
             return
         allowed = _OF_TYPE[pipeline.type]
+        if tuple(phases) == allowed:
+            return
         listed = ", ".join(f"{name} (optional)" if name == TRANSFORM else name for name in allowed)
         missing = [name for name in allowed if name not in phases and name != TRANSFORM]
         extra = [name for name in phases if name not in allowed]
@@ -462,37 +480,15 @@ class _Builder:
                 text = f"the pipeline `{circle[0]}` needs itself: {' → '.join(shown)}"
             self._report(NeedsCycle, text, where, "take one `needs` out of the circle")
 
-    def _check_data(self, pipeline: Pipeline, extract: Phase) -> None:
+    def _check_data(self, pipeline: Pipeline, extract: Phase, offer: _Offer) -> None:
         """What reaches whom: tables go only to who takes them, and ``input`` names one of them."""
-        offer = _Offer.of(extract, {step.id: self._handed_on(step) for step in extract.steps})
         transform, load = pipeline.phases.get(TRANSFORM), pipeline.phases.get(LOAD)
-        first: tuple[Step, ...] = ()
-        behind: list[tuple[Step, str]] = [
-            (step, "an extract step reads its own data") for step in extract.steps
-        ]
+        first: tuple[Step, ...] = () if load is None else load.steps
+        kind = LOAD
         if transform is not None and transform.steps:
             first, kind = transform.steps[:1], TRANSFORM
-            behind += [(step, "it gets what the step before it gives") for step in transform.steps[1:]]
-            behind += [
-                (step, "it gets what transform gives") for step in (load.steps if load is not None else ())
-            ]
-        else:
-            first, kind = (load.steps if load is not None else ()), LOAD
-        at_load = pipeline.phases.get(TRANSFORM_AT_LOAD)
-        behind += [
-            (step, "it works in the destination") for step in (at_load.steps if at_load is not None else ())
-        ]
-        for phase in (extract, load):
-            hooks = (
-                (*phase.pre, *phase.post, *((phase.merge,) if phase.merge is not None else ()))
-                if phase is not None
-                else ()
-            )
-            behind += [(step, "a hook sees the data of the whole phase") for step in hooks]
-        for step, reason in behind:
-            if step.input is not None:
-                text = f"`input` picks nothing here: {reason}"
-                self._report(UnknownInput, text, step.node.keys["input"], "leave `input` out")
+        for phase in pipeline.phases.values():
+            self._check_no_input(phase, first)
         for step in first:
             if step.input is not None:
                 self._check_input(step, offer)
@@ -510,6 +506,20 @@ class _Builder:
             self._check_targets(load)
             if offer.several and kind == LOAD and not extract.post:
                 self._check_unread(extract, load, offer)
+
+    def _check_no_input(self, phase: Phase, first: tuple[Step, ...]) -> None:
+        """The steps of ``phase`` besides the ``first`` that read what extract hands on have no ``input``."""
+        hooks = (*phase.pre, *phase.post)
+        if phase.merge is not None:
+            hooks = (*hooks, phase.merge)
+        for steps, reason in (
+            (phase.steps, _NO_INPUT[phase.name]),
+            (hooks, "a hook sees the data of the whole phase"),
+        ):
+            for step in steps:
+                if step.input is not None and not any(step is other for other in first):
+                    text = f"`input` picks nothing here: {reason}"
+                    self._report(UnknownInput, text, step.node.keys["input"], "leave `input` out")
 
     def _check_input(self, step: Step, offer: _Offer) -> None:
         where = step.node.items["input"]
@@ -549,7 +559,7 @@ class _Builder:
     def _check_one(self, step: Step, kind: str, offer: _Offer) -> None:
         """A plugin that by its arguments wants tables, where one stream reaches it."""
         known = self._find(kind, step.plugin)
-        if id(step.node) in self._wrong or not self._takes_by_arguments(known, step):
+        if not self._takes_by_arguments(known, step) or id(step.node) in self._wrong:
             return
         args = step.node.items.get("args")
         where = step.node.items["plugin"] if args is None else place(args, ("table",))
@@ -565,7 +575,9 @@ class _Builder:
 
     @staticmethod
     def _takes_by_arguments(known: _Known, step: Step) -> bool | None:
-        return None if known.declaration is None else tables.takes(known.declaration.cls, step.args)
+        if not known.takes_by or known.declaration is None:
+            return None
+        return tables.takes(known.declaration.cls, step.args)
 
     def _check_unread(self, extract: Phase, load: Phase, offer: _Offer) -> None:
         """Where every load picks its input, an extract step that none of them picks was read for nothing."""
@@ -631,26 +643,19 @@ class _Offer:
     """What extract hands on, as far as it is known.
 
     ``handed`` holds for each extract step the names of its tables, ``()`` where only a run can tell them, ``None`` where it
-    gives one thing.
+    gives one thing. ``table_steps`` are those that hand on tables of their own, ``several`` is whether tables travel on.
     """
 
     handed: Mapping[str, tables.TableNames | None]
     merged: bool
     alone: bool
+    table_steps: tuple[str, ...]
+    several: bool
 
     @classmethod
-    def of(cls, extract: Phase, handed: Mapping[str, tables.TableNames | None]) -> _Offer:
-        return cls(handed, extract.merge is not None, len(extract.steps) == 1)
-
-    @property
-    def table_steps(self) -> list[str]:
-        """The extract steps that hand on tables of their own."""
-        return [step for step, names in self.handed.items() if names is not None]
-
-    @property
-    def several(self) -> bool:
-        """Whether tables travel on."""
-        return not self.merged and (not self.alone or bool(self.table_steps))
+    def of(cls, handed: Mapping[str, tables.TableNames | None], *, merged: bool, alone: bool) -> _Offer:
+        table_steps = tuple([step for step, names in handed.items() if names is not None])
+        return cls(handed, merged, alone, table_steps, not merged and (not alone or bool(table_steps)))
 
     @property
     def names(self) -> list[str]:
