@@ -138,6 +138,16 @@ def test_an_installed_package_offers_plugins_through_entry_points(
     assert discovery.catalog(community=["from_package"]).find("extract", "from_package").cls is found.cls
 
 
+def test_a_package_that_is_installed_later_is_found_in_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "installed_later" not in discovery.catalog().names("extract")
+    text = PACKAGE_PLUGIN.replace("from_package", "installed_later")
+    _package(tmp_path, "flow-later", "flow_later", "extract.installed_later = flow_later:It", text)
+    assert discovery.catalog().find("extract", "installed_later").origin == "package"
+
+
 def test_a_community_plugin_that_is_not_installed_is_an_error() -> None:
     with pytest.raises(CommunityPluginMissing, match="nobody-has-this"):
         discovery.catalog(community=["nobody-has-this"])

@@ -849,6 +849,9 @@ class _Reader:
         node = mapping.items.get(key)
         if node is None:
             return None
+        if node.__class__ is Scalar and node.value.__class__ is str:
+            text: str = node.value
+            return text
         return self._text_of(node, key)
 
     def _text_of(self, node: Node, key: str) -> str | None:

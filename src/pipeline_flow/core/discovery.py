@@ -92,21 +92,42 @@ def _modules(folder: str) -> tuple[str, ...]:
     )
 
 
+_Points = dict[tuple[str, str], list[importlib.metadata.EntryPoint]]
+
+
+@functools.lru_cache(maxsize=4)
+def _points_at(places: tuple[tuple[str, int], ...]) -> _Points:  # noqa: ARG001 - what the result is remembered by
+    """The entry points in the metadata of all packages; reading those takes longer than checking a small configuration."""
+    found: _Points = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        kind, dot, name = point.name.partition(".")
+        if dot and name:
+            found.setdefault((kind, name), []).append(point)
+    return found
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """Where packages are looked for, with the time at which something was last installed or removed there."""
+    found = []
+    for place in sys.path:
+        entry = place or str(Path.cwd())
+        try:
+            found.append((entry, Path(entry).stat().st_mtime_ns))
+        except OSError:
+            found.append((entry, 0))
+    return tuple(found)
+
+
 class Installed:
     """Plugins of installed packages: entry points ``kind.name = module:Class`` of the group ``pipeline_flow.plugins``."""
 
     def __init__(self) -> None:
-        self._points: dict[tuple[str, str], list[importlib.metadata.EntryPoint]] | None = None
+        self._points: _Points | None = None
 
-    def points(self) -> dict[tuple[str, str], list[importlib.metadata.EntryPoint]]:
-        """The entry points by kind and name, read from the packages' metadata on first use."""
+    def points(self) -> _Points:
+        """The entry points by kind and name, found on first use."""
         if self._points is None:
-            found: dict[tuple[str, str], list[importlib.metadata.EntryPoint]] = {}
-            for point in importlib.metadata.entry_points(group=GROUP):
-                kind, dot, name = point.name.partition(".")
-                if dot and name:
-                    found.setdefault((kind, name), []).append(point)
-            self._points = found
+            self._points = _points_at(_places())
         return self._points
 
     def find(self, kind: str, name: str) -> tuple[Declaration, ...]:
