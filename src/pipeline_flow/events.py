@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from pipeline_flow.frozen import quick
+
 
 class Status(StrEnum):
     """How a run, a pipeline or a step ended."""
@@ -20,6 +22,7 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a step stands: ``pipeline.phase.step``."""
@@ -32,6 +35,7 @@ class Address:
         return f"{self.pipeline}.{self.phase}.{self.step}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error as plain data: its code, what it says, what to do, and the line of the plugin that raised it."""
@@ -43,6 +47,7 @@ class Failure:
     error_type: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The root of all events."""
@@ -54,6 +59,7 @@ class Event:
         return {"event": type(self).__name__, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
     """A run has begun; ``pipelines`` are the selected ones, in the order of the configuration."""
@@ -64,6 +70,7 @@ class RunStarted(Event):
     concurrency: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
     """A run has ended. ``seconds`` is its whole duration."""
@@ -74,6 +81,7 @@ class RunFinished(Event):
     reason: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineStarted(Event):
     """A pipeline has a slot and begins."""
@@ -81,6 +89,7 @@ class PipelineStarted(Event):
     pipeline: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineFinished(Event):
     """A pipeline has ended; ``failure`` is set when it failed, ``reason`` when it was cancelled."""
@@ -92,6 +101,7 @@ class PipelineFinished(Event):
     reason: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSkipped(Event):
     """A pipeline will not run; ``because`` names the pipelines that keep it from running."""
@@ -101,6 +111,7 @@ class PipelineSkipped(Event):
     because: tuple[str, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted(Event):
     """A phase begins."""
@@ -109,6 +120,7 @@ class PhaseStarted(Event):
     phase: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseFinished(Event):
     """A phase has ended, whether all its steps succeeded or not."""
@@ -119,6 +131,7 @@ class PhaseFinished(Event):
     seconds: float
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted(Event):
     """A step's plugin is called. ``attempt`` counts from 1."""
@@ -128,6 +141,7 @@ class StepStarted(Event):
     attempt: int = 1
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepProgress(Event):
     """How far a step has got in this attempt. May be dropped.
@@ -142,6 +156,7 @@ class StepProgress(Event):
     rows_in: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRetried(Event):
     """A step failed and will be tried again after ``wait`` seconds."""
@@ -152,6 +167,7 @@ class StepRetried(Event):
     failure: Failure
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished(Event):
     """A step has ended well.
@@ -171,6 +187,7 @@ class StepFinished(Event):
     waited: float = 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed(Event):
     """A step has failed for good, or was cancelled (``status``)."""
@@ -181,6 +198,7 @@ class StepFailed(Event):
     failure: Failure
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataStaged(Event):
     """The data between two phases waits for the next one: how much of it in memory and how much on disk, in bytes."""
@@ -192,6 +210,7 @@ class DataStaged(Event):
     disk_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadCommitted(Event):
     """The rows of these loads are visible in ``destination``."""
@@ -202,6 +221,7 @@ class LoadCommitted(Event):
     seconds: float
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadAborted(Event):
     """These loads were rolled back; ``destination`` is as it was."""
@@ -211,6 +231,7 @@ class LoadAborted(Event):
     loads: tuple[str, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Event):
     """Something worth telling a person that fails nothing: an abandoned thread, a shadowed built-in, affected rows."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline_flow.config.source import Map, Node, Place, Seq, Sources
+from pipeline_flow.frozen import quick
 from pipeline_flow.secret import blot_line
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ DEFAULT_PARALLELISM = 32
 DEFAULT_MEMORY_LIMIT = 512 * 1024 * 1024
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often and when a step is tried again.
@@ -41,6 +43,7 @@ class Retry:
 NO_RETRY = Retry()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Step:
     """One plugin call as the configuration says it, with the top level's defaults filled in.
@@ -63,6 +66,7 @@ class Step:
     broken: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Phase:
     """The steps of a phase and what runs around them; ``place`` is where its key stands."""
@@ -76,6 +80,7 @@ class Phase:
     broken: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """A pipeline; ``type`` is ``None`` where it shall follow from the phases. ``place`` is where its name stands.
@@ -97,6 +102,7 @@ class Pipeline:
     matrix: dict[str, Any] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SecretManager:
     """Where a secret comes from."""
@@ -109,6 +115,7 @@ class SecretManager:
     broken: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where the value of a variable comes from: ``how`` in words, the place of its name, and what stands there.
@@ -121,6 +128,7 @@ class Origin:
     node: Node | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Plugins:
     """Where plugins come from besides this distribution, as :func:`pipeline_flow.core.discovery.catalog` takes it."""
@@ -130,6 +138,7 @@ class Plugins:
     community: tuple[str, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration.

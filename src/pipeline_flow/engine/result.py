@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_flow.events import Status
+from pipeline_flow.frozen import quick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline_flow.events import Address, Failure
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """How one step went. Rows and bytes are ``None`` where they cannot be counted; ``seconds`` covers all attempts."""
@@ -31,6 +33,7 @@ class StepResult:
     failure: Failure | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
     """How one pipeline went. ``reason`` says why it was skipped or cancelled; ``error`` is what a failed one raised."""
@@ -45,6 +48,7 @@ class PipelineResult:
     error: Exception | None = field(default=None, compare=False, repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True, repr=False)
 class RunResult:
     """How a run went: each selected pipeline's result by name, in the order of the configuration.

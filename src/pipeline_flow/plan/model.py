@@ -8,6 +8,7 @@ from typing import Any
 from pipeline_flow.config.models import NO_RETRY, Retry
 from pipeline_flow.core.inventory import EXTRACT, LOAD, TRANSFORM, TRANSFORM_AT_LOAD
 from pipeline_flow.events import Address
+from pipeline_flow.frozen import quick
 
 __all__ = [
     "EXTRACT",
@@ -26,6 +27,7 @@ __all__ = [
 PHASES = (EXTRACT, TRANSFORM, LOAD, TRANSFORM_AT_LOAD)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StepPlan:
     """One plugin call. ``kind`` and ``plugin`` name the plugin; ``args`` hold references where secrets will stand.
@@ -53,6 +55,7 @@ class StepPlan:
     gives_tables: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PhasePlan:
     """A phase: its steps, and what runs around them.
@@ -73,6 +76,7 @@ class PhasePlan:
         return (*self.pre, *self.steps, *((self.merge,) if self.merge else ()), *self.post)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PipelinePlan:
     """A pipeline: its phases in their order, and the names of the pipelines that it needs."""
@@ -88,6 +92,7 @@ class PipelinePlan:
         return next((phase for phase in self.phases if phase.name == name), None)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SecretPlan:
     """Where one secret comes from: the secret manager, by name, its arguments, and the id that it is given."""
@@ -98,6 +103,7 @@ class SecretPlan:
     plugin_id: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that a run will do.
