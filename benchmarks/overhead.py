@@ -235,14 +235,15 @@ def main() -> int:
             sys.stdout.write("on one processor\n")
             _measured(measures, pipelines, rounds)
             os.sched_setaffinity(0, all_of_them)
-    held = found[OURS] < LIMIT
-    sys.stdout.write(f"limit {LIMIT} ms: {'held' if held else 'BROKEN'}\n")
     if options.peer:
         ratio = found[OURS] / found[PEER]
         held = ratio < PEER_LIMIT
         sys.stdout.write(
             f"limit {PEER_LIMIT:.2f} times 1.0.8: {'held' if held else 'BROKEN'} with {ratio:.2f}\n"
         )
+    else:
+        held = found[OURS] < LIMIT
+        sys.stdout.write(f"limit {LIMIT} ms: {'held' if held else 'BROKEN'}\n")
     return 0 if held else 1
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from pipeline_flow.frozen import quick
+from pipeline_flow.constructor import quick
 
 
 class Status(StrEnum):

@@ -151,6 +151,16 @@ class NamesOfItsOwn(IExtractPlugin, plugin_name="names_of_its_own"):
         return [self.config.url, self.config.retries, self.context]
 
 
+class ContextBeforeInit(IExtractPlugin, plugin_name="context_before_init"):
+    def __new__(cls, **_args):
+        plugin = super().__new__(cls)
+        plugin.context = "its own"
+        return plugin
+
+    async def __call__(self):
+        return [self.context]
+
+
 class ThreadedTransform(ITransformPlugin, plugin_name="threaded_transform"):
     threaded = True
     Config = ("not", "a", "class")
@@ -163,6 +173,11 @@ def test_names_that_we_use_too_stay_the_plugins_own(shelf: type[Shelf]) -> None:
     text = etl(plugin="names_of_its_own", settings="{url: here, retries: 3}")
     run(text + "      transform: {steps: [{plugin: threaded_transform}]}\n")
     assert shelf.kept["end"] == ["here", 3, {"mine": True}]
+
+
+def test_a_context_that_was_there_before_the_constructor_stays(shelf: type[Shelf]) -> None:
+    run(etl(plugin="context_before_init"))
+    assert shelf.kept["end"] == ["its own"]
 
 
 # ---------------------------------------------------------------------------------------------- class trees

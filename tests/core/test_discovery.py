@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
+import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline_flow.core import discovery, inventory
 from pipeline_flow.errors import AmbiguousPlugin, CommunityPluginMissing, PluginNotImported, UnknownPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _file(path: Path, text: str) -> Path:
@@ -138,14 +145,77 @@ def test_an_installed_package_offers_plugins_through_entry_points(
     assert discovery.catalog(community=["from_package"]).find("extract", "from_package").cls is found.cls
 
 
-def test_a_package_that_is_installed_later_is_found_in_the_next_run(
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder of packages."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    return tmp_path
+
+
+def _install(folder: Path, name: str) -> Path:
+    text = PACKAGE_PLUGIN.replace("from_package", name)
+    _package(folder, f"flow-{name}", f"flow_{name}", f"extract.{name} = flow_{name}:It", text)
+    return folder / f"flow_{name}-1.0.dist-info" / "entry_points.txt"
+
+
+def _later(file: Path) -> None:
+    """Makes the file as old as one that was written a second later."""
+    written = file.stat().st_mtime_ns + 10**9
+    os.utime(file, ns=(written, written))
+
+
+def test_metadata_is_read_once_while_nothing_is_installed(
+    packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(packages, "once")
+    assert "once" in discovery.catalog().names("extract")
+    monkeypatch.setattr(importlib.metadata, "entry_points", None)
+    (packages / "out.csv").touch()
+    assert "once" in discovery.catalog().names("extract")
+
+
+def test_a_package_that_is_installed_later_is_found_in_the_next_run(packages: Path) -> None:
+    assert "later" not in discovery.catalog().names("extract")
+    points = _install(packages, "later")
+    _later(packages)  # what the standard library remembers a folder by
+    assert "later" in discovery.catalog().names("extract")
+    points.unlink()
+    assert "later" not in discovery.catalog().names("extract")
+
+
+def test_entry_points_that_are_written_anew_are_read_anew(packages: Path) -> None:
+    points = _install(packages, "renamed")
+    assert "renamed" in discovery.catalog().names("extract")
+    points.write_text(points.read_text().replace("extract.renamed", "extract.anew"))
+    _later(points)
+    assert "anew" in discovery.catalog().names("extract")
+
+
+def test_another_finder_of_packages_is_asked(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "hidden" not in discovery.catalog().names("extract")
+    hidden = packages / "hidden"
+    _install(hidden, "hidden")
+
+    class Finder(importlib.metadata.DistributionFinder):
+        def find_distributions(
+            self, context: importlib.metadata.DistributionFinder.Context | None = None
+        ) -> Iterable[importlib.metadata.Distribution]:
+            del context
+            return (importlib.metadata.PathDistribution(path) for path in hidden.glob("*.dist-info"))
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    assert "hidden" in discovery.catalog().names("extract")
+
+
+def test_a_working_folder_that_is_gone_hides_no_plugin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    assert "installed_later" not in discovery.catalog().names("extract")
-    text = PACKAGE_PLUGIN.replace("from_package", "installed_later")
-    _package(tmp_path, "flow-later", "flow_later", "extract.installed_later = flow_later:It", text)
-    assert discovery.catalog().find("extract", "installed_later").origin == "package"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert discovery.catalog().find("extract", "csv").origin == "built-in"
 
 
 def test_a_community_plugin_that_is_not_installed_is_an_error() -> None:

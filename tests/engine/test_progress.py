@@ -90,6 +90,66 @@ def test_a_load_tells_what_it_has_taken(heard: Recorder, load: str) -> None:
     assert finished.bytes == progress.bytes
 
 
+TABLES = """
+from pipeline_flow import extract
+from pipeline_flow.data import BatchStream, Tables
+from pipeline_flow.plugins import ILoadPlugin, IMergeExtractPlugin, IPostProcessPlugin
+import pyarrow as pa
+
+@extract
+async def ten():
+    table = pa.table({"n": list(range(10))})
+    return BatchStream(table.schema, table.to_batches())
+
+class Both(IMergeExtractPlugin, plugin_name="both"):
+    takes_tables = True
+
+    def __call__(self, extracted_data):
+        return Tables({name: BatchStream(stream.schema, list(stream)) for name, stream in extracted_data.items()})
+
+class Read(IPostProcessPlugin, plugin_name="read"):
+    takes_tables = True
+
+    async def __call__(self, data):
+        read = {name: await stream.read_table() for name, stream in data.items()}
+        return {name: BatchStream(table.schema, table.to_batches()) for name, table in read.items()}
+
+class Drain(ILoadPlugin, plugin_name="drain"):
+    takes_tables = True
+
+    async def __call__(self, data):
+        for stream in data.values():
+            async for _ in stream:
+                pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("around", "reader"),
+    [({"merge": {"plugin": "both"}}, "load.drain"), ({"post": [{"plugin": "read"}]}, "extract.post.read")],
+    ids=["a load", "a post"],
+)
+def test_who_reads_several_tables_tells_the_rows_of_all(
+    around: dict[str, Any], reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setenv("PIPELINE_FLOW_TMP", str(tmp_path / "spill"))
+    (tmp_path / "plugs.py").write_text(TABLES)
+    phases = {
+        "extract": {"steps": [{"id": "a", "plugin": "ten"}, {"id": "b", "plugin": "ten"}], **around},
+        "load": {"steps": [{"plugin": "drain"}]},
+    }
+    recorder = Recorder()
+    pipeline_flow.run(
+        {
+            "plugins": {"custom": {"files": [str(tmp_path / "plugs.py")]}},
+            "pipelines": {"p": {"phases": phases}},
+        },
+        listeners=[recorder],
+    )
+    assert _last(recorder, reader).rows_in == 20
+
+
 def test_without_a_listener_nothing_is_counted_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An event that nobody hears is not made."""
     monkeypatch.chdir(tmp_path)

@@ -460,3 +460,9 @@ def test_an_extract_step_that_nobody_reads_is_worth_a_warning() -> None:
     assert told(unread) == ["nobody gets the data of `c`: every load picks another `input`"]
     assert told(one(TWO, load=writers)) == []
     assert told(one(f"{TWO}", load="{plugin: tables_writer}")) == []
+
+
+@pytest.mark.parametrize("extract", [READ, f"{READ}, {{plugin: reader, id: other, args: {{path: y}}}}"])
+def test_a_load_is_not_asked_about_arguments_that_are_wrong(extract: str) -> None:
+    text = one(extract=extract, load="{plugin: trusting}")
+    assert problems(text) == ["plugin.missing_argument: the argument `table` is missing (text)"]

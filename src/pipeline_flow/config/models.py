@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline_flow.config.source import Map, Node, Place, Seq, Sources
-from pipeline_flow.frozen import quick
+from pipeline_flow.constructor import quick
 from pipeline_flow.secret import blot_line
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import sys
 import threading
@@ -23,7 +24,7 @@ from pipeline_flow.core.suggest import hint
 from pipeline_flow.errors import CommunityPluginMissing, PluginNotImported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 GROUP = "pipeline_flow.plugins"
 _FOLDERS = {
@@ -96,8 +97,8 @@ _Points = dict[tuple[str, str], list[importlib.metadata.EntryPoint]]
 
 
 @functools.lru_cache(maxsize=4)
-def _points_at(places: tuple[tuple[str, int], ...]) -> _Points:  # noqa: ARG001 - what the result is remembered by
-    """The entry points in the metadata of all packages; reading those takes longer than checking a small configuration."""
+def _points_of(installed: tuple[object, ...]) -> _Points:  # noqa: ARG001 - what the result is remembered by
+    """The entry points by kind and name. Reading the metadata of all packages takes longer than running a small configuration."""
     found: _Points = {}
     for point in importlib.metadata.entry_points(group=GROUP):
         kind, dot, name = point.name.partition(".")
@@ -106,16 +107,31 @@ def _points_at(places: tuple[tuple[str, int], ...]) -> _Points:  # noqa: ARG001 
     return found
 
 
-def _places() -> tuple[tuple[str, int], ...]:
-    """Where packages are looked for, with the time at which something was last installed or removed there."""
-    found = []
-    for place in sys.path:
-        entry = place or str(Path.cwd())
+def _installed() -> tuple[object, ...]:
+    """What entry points depend on: who looks for packages, where, which are there, and when their entry points were written."""
+    found: list[object] = [*map(id, sys.meta_path)]
+    for entry in sys.path:
+        found.append(entry)
         try:
-            found.append((entry, Path(entry).stat().st_mtime_ns))
-        except OSError:
-            found.append((entry, 0))
+            found += _packages_in(entry or os.curdir)
+        except OSError:  # no folder: an archive, or nothing
+            found.append(_changed(entry))
     return tuple(found)
+
+
+def _packages_in(folder: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.name.endswith((".dist-info", ".egg-info")):
+                yield item.path, _changed(f"{item.path}/entry_points.txt")
+
+
+def _changed(path: str) -> int:
+    """When a file was written, in nanoseconds; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - a `Path` for each package would take as long as all the rest
+    except OSError:
+        return 0
 
 
 class Installed:
@@ -127,7 +143,7 @@ class Installed:
     def points(self) -> _Points:
         """The entry points by kind and name, found on first use."""
         if self._points is None:
-            self._points = _points_at(_places())
+            self._points = _points_of(_installed())
         return self._points
 
     def find(self, kind: str, name: str) -> tuple[Declaration, ...]:

@@ -6,8 +6,8 @@ import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline_flow.constructor import quick
 from pipeline_flow.events import Status
-from pipeline_flow.frozen import quick
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -73,7 +73,8 @@ def _traits_of(cls: type[Any]) -> _Traits:
         spec,
         takes_anything=spec.data_annotation is specs.NOT_GIVEN or not adapt.asks(spec.data_annotation),
         takes_tables=bool(getattr(cls, "takes_tables", False)),
-        has_own_constructor=cls.__init__.__module__ != "pipeline_flow.plugins.base",
+        has_own_constructor=cls.__init__.__module__ != "pipeline_flow.plugins.base"
+        or cls.__new__ is not object.__new__,  # type: ignore[comparison-overlap] # a class may have its own
         has_own_context=inspect.getattr_static(cls, "context", None) is not None,
         may_join=issubclass(cls, ITransactionHook),
     )
@@ -190,7 +191,7 @@ class Step:
             return
         if traits.has_own_constructor and "context" in getattr(plugin, "__dict__", ()):
             return
-        try:  # noqa: SIM105 - `suppress` costs more than all the rest of a small step's start
+        try:  # noqa: SIM105 - `suppress` would be made for every step
             plugin.context = self.context
         except AttributeError:  # a plugin with slots does without
             pass
@@ -357,7 +358,7 @@ class Step:
         raw: bool = False,
         flow: Callable[[Value], None] | None = None,
     ) -> Output:
-        """Calls an asynchronous plugin and stages what it gives: a dict by name where the plan says that it gives tables.
+        """Calls an asynchronous plugin and stages what it gives: several by name where the plan says that it gives tables.
 
         Args:
             data: what the plugin is handed; ``None`` for a plugin that takes nothing.

@@ -50,17 +50,14 @@ class Value:
         return self._rows if self.handoff is None else self.handoff.rows
 
     def open(self, watch: Watch) -> Any:
-        """What a consumer is given: a stream of its own, which ``watch`` is told of, or the object."""
-        if self.handoff is None:
-            return self._object
-        stream = self.handoff.open()
-        stream.watch = watch
-        return stream
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether the data waits in a handoff."""
-        return self.handoff is not None
+        """What a consumer is given: a stream of its own, or the object. ``watch`` is told of what is read of streams."""
+        opened = self._object if self.handoff is None else self.handoff.open()
+        if type(opened) in _READ_OFTEN:
+            return opened
+        for item in opened.values() if isinstance(opened, Tables) else (opened,):
+            if isinstance(item, BatchStream):
+                item.watch = watch
+        return opened
 
     @property
     def is_nothing(self) -> bool:

@@ -539,7 +539,9 @@ class _Builder:
 
     def _check_tables(self, step: Step, kind: str, offer: _Offer) -> None:
         known = self._find(kind, step.plugin)
-        if known.faults or known.takes_tables or self._takes_by_arguments(known, step):
+        if known.faults or known.takes_tables or (known.takes_by and id(step.node) in self._wrong):
+            return
+        if self._takes_by_arguments(known, step):
             return
         what = "several extract steps reach it without `merge`"
         if offer.table_steps:
@@ -559,7 +561,7 @@ class _Builder:
     def _check_one(self, step: Step, kind: str, offer: _Offer) -> None:
         """A plugin that by its arguments wants tables, where one stream reaches it."""
         known = self._find(kind, step.plugin)
-        if not self._takes_by_arguments(known, step) or id(step.node) in self._wrong:
+        if not known.takes_by or id(step.node) in self._wrong or not self._takes_by_arguments(known, step):
             return
         args = step.node.items.get("args")
         where = step.node.items["plugin"] if args is None else place(args, ("table",))

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_flow.config.models import NO_RETRY, Retry
+from pipeline_flow.constructor import quick
 from pipeline_flow.core.inventory import EXTRACT, LOAD, TRANSFORM, TRANSFORM_AT_LOAD
 from pipeline_flow.events import Address
-from pipeline_flow.frozen import quick
 
 __all__ = [
     "EXTRACT",

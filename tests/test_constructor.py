@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, FrozenInstanceError, InitVar, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import pytest
 
 from pipeline_flow import events
 from pipeline_flow.config import models
+from pipeline_flow.constructor import quick
 from pipeline_flow.engine import result
-from pipeline_flow.frozen import quick
 from pipeline_flow.plan import model
 
 GIVEN = object()
@@ -85,9 +85,31 @@ class _NoArgument:
     number: int = field(default=1, init=False)
 
 
-@pytest.mark.parametrize("cls", [_AfterInit, _NoArgument])
-def test_a_class_that_does_more_than_to_keep_its_arguments_is_refused(cls: type[Any]) -> None:
-    with pytest.raises(TypeError, match=f"{cls.__name__} does more"):
+@dataclass(frozen=True, slots=True)
+class _NoField:
+    number: InitVar[int]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class _OwnInit:
+    number: int
+
+    def __init__(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _NoSlots:
+    number: int
+
+
+@dataclass(slots=True)
+class _NotFrozen:
+    number: int
+
+
+@pytest.mark.parametrize("cls", [_AfterInit, _NoArgument, _NoField, _OwnInit, _NoSlots, _NotFrozen])
+def test_a_class_whose_constructor_could_not_stay_the_same_is_refused(cls: type[Any]) -> None:
+    with pytest.raises(TypeError, match=f"{cls.__name__} is no frozen dataclass"):
         quick(cls)
 
 
@@ -101,6 +123,7 @@ QUICK = [
 
 @pytest.mark.parametrize("cls", QUICK, ids=lambda cls: cls.__name__)
 def test_ours_take_their_fields_as_arguments(cls: type[Any]) -> None:
+    assert "_factory" in cls.__init__.__globals__, "it is not decorated"
     parameters = inspect.signature(cls).parameters.values()
     expected = sorted(fields(cls), key=lambda each: bool(each.kw_only))
     assert [each.name for each in parameters] == [each.name for each in expected]

@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are made in half the time."""
+"""The constructor of frozen dataclasses, about twice as fast."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ _FACTORY = _Factory()  # the default of an argument whose value is made when it 
 def quick(cls: type[T]) -> type[T]:
     """Gives a frozen dataclass with slots an ``__init__`` that writes the slots themselves.
 
-    The one of the standard library calls ``object.__setattr__`` with the name of each field. That was a tenth of the time
-    of a run of small steps, in which dozens of values are made for each pipeline. What may be passed, and what happens
-    with it, stays the same::
+    The one of the standard library calls ``object.__setattr__`` with the name of each field, and a run makes dozens of
+    values for each pipeline. What may be passed, and what happens with it, stays the same::
 
         @quick
         @dataclass(frozen=True, slots=True)
         class Address: ...
 
     Raises:
-        TypeError: the class has fields that are no arguments, or a ``__post_init__``.
+        TypeError: the class is not frozen, has no slots, or does more when it is made than to keep its arguments.
     """
-    if hasattr(cls, "__post_init__") or not all(field.init for field in fields(cls)):  # type: ignore[arg-type] # as below
-        raise TypeError(f"{cls.__name__} does more when it is made than to keep its arguments")
+    own = fields(cls)  # type: ignore[arg-type] # a dataclass, which no annotation can ask for
+    code = cls.__init__.__code__
+    arguments = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    keeps_them = set(arguments) == {field.name for field in own} and not hasattr(cls, "__post_init__")
+    if not (keeps_them and cls.__dataclass_params__.frozen and not cls.__dictoffset__):  # type: ignore[attr-defined] # as above
+        raise TypeError(f"{cls.__name__} is no frozen dataclass with slots that only keeps its arguments")
     names: dict[str, Any] = {"_factory": _FACTORY}
     positional, by_keyword, body = ["self"], ["*"], []
-    for field in fields(cls):  # type: ignore[arg-type] # a dataclass, which no annotation can ask for
+    for field in own:
         name = parameter = value = field.name
         names[f"_set_{name}"] = getattr(cls, name).__set__
         if field.default_factory is not MISSING:
