@@ -54,9 +54,8 @@ class Value:
         opened = self._object if self.handoff is None else self.handoff.open()
         if type(opened) in _READ_OFTEN:
             return opened
-        for item in opened.values() if isinstance(opened, Tables) else (opened,):
-            if isinstance(item, BatchStream):
-                item.watch = watch
+        for stream in _streams_in(opened):
+            stream.watch = watch
         return opened
 
     @property
@@ -173,9 +172,14 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 def close_streams(opened: Any) -> None:
     """Closes the streams that a consumer was given and may not have read to their end."""
+    for stream in _streams_in(opened):
+        stream.close()
+
+
+def _streams_in(opened: Any) -> Iterator[BatchStream]:
     for item in opened.values() if isinstance(opened, Tables) else (opened,):
         if isinstance(item, BatchStream):
-            item.close()
+            yield item
 
 
 def count_rows(value: Any) -> int | None:
